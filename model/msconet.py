@@ -1,0 +1,129 @@
+"""MSCoNet: background and target, decoupled over several stages that refine each other.
+
+The network of "Iterative Dual-Task Decoupling for Infrared Small Target Detection" (DCNet).
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from .bsgu import BSGU
+from .dbem import DBEM, DEPTH
+
+STRIDE = 2**DEPTH  # heights and widths inside the network are multiples of this
+
+
+class Decomposition(NamedTuple):
+    """An image taken apart by stage k. Every map is (N, 1, H, W)."""
+
+    target: Tensor  # T_k, logits: their sigmoid is the probability of a target
+    background: Tensor  # B'_k, the background before the physical constraint
+    reconstruction: Tensor  # D_k, the image that background and target together explain
+
+
+class Reconstruct(nn.Module):
+    """D = Reconstruct(B' + T).
+
+    Shape: (N, 1, H, W) -> the same.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        layers: list[nn.Module] = []
+        for in_channels in (1, channels, channels):
+            conv = nn.Conv2d(in_channels, channels, 3, padding=1)
+            layers += [conv, nn.BatchNorm2d(channels), nn.ReLU()]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(channels, 1, 3, padding=1))
+
+    def forward(self, explained: Tensor) -> Tensor:
+        return self.layers(explained)
+
+
+class Stage(nn.Module):
+    """One decoupling of background and target.
+
+    Shape: D_{k-1}, B_{k-1}, T_{k-1}: (N, 1, H, W); C_{k-1}: (N, 2*width, H, W), None in stage 1.
+        Returns B'_k, T_k, D_k and C_k in these shapes.
+    """
+
+    def __init__(self, width: int, first: bool):
+        super().__init__()
+        self.dbem = DBEM(width)
+        self.bsgu = BSGU(2 * width, first)
+        self.reconstruct = Reconstruct(2 * width)
+
+    def forward(
+        self, reconstruction: Tensor, background: Tensor, target: Tensor, cell: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        background = self.dbem(background)
+        target, cell = self.bsgu(reconstruction, background, target, cell)
+        reconstruction = self.reconstruct(background + target)
+        return background, target, reconstruction, cell
+
+
+class MSCoNet(nn.Module):
+    """The whole network; `build_model` is the way to make one.
+
+    Args:
+        stages: K, each with weights of its own.
+        width: channels of the background module's stem; everything else is a multiple of it.
+
+    Shape: images (N, 1, H, W), grey levels in [0, 1]. H and W are free: where they are no
+        multiples of 32, the images are padded below and to the right (reflected; where an image is
+        too small to reflect, its edge is repeated), and the maps are cropped to H x W.
+    """
+
+    def __init__(self, stages: int, width: int):
+        super().__init__()
+        self.config = {"stages": stages, "width": width}
+        self.decoupling = nn.ModuleList(Stage(width, first=k == 0) for k in range(stages))
+        _initialise(self)
+
+    def forward(self, images: Tensor) -> Decomposition:
+        """The decomposition by the last stage."""
+        for decomposition in self.stages(images):  # noqa: B007 (only the last one is kept)
+            pass
+        return decomposition
+
+    def stages(self, images: Tensor) -> Iterator[Decomposition]:
+        """The decomposition by every stage, first to last."""
+        if images.ndim != 4 or images.shape[1] != 1:
+            raise ValueError(f"expected images of shape (N, 1, H, W), got {tuple(images.shape)}")
+        height, width = images.shape[-2:]
+        reconstruction = background = _pad_to_stride(images)
+        target, cell = torch.zeros_like(reconstruction), None
+        for stage in self.decoupling:
+            estimate, target, reconstruction, cell = stage(reconstruction, background, target, cell)
+            maps = (target, estimate, reconstruction)
+            yield Decomposition(*(m[..., :height, :width] for m in maps))
+            background = reconstruction - target  # image = background + target
+
+
+def _pad_to_stride(images: Tensor) -> Tensor:
+    """(N, 1, H, W) -> (N, 1, H', W'): the next multiples of the stride."""
+    height, width = images.shape[-2:]
+    below, right = -height % STRIDE, -width % STRIDE
+    if below:
+        mode = "reflect" if below < height else "replicate"
+        images = pad(images, (0, 0, 0, below), mode)
+    if right:
+        mode = "reflect" if right < width else "replicate"
+        images = pad(images, (0, right, 0, 0), mode)
+    return images
+
+
+def _initialise(net: MSCoNet) -> None:
+    """Start values of the published code; what is not named here keeps PyTorch's default."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.xavier_normal_(module.weight)
+        if isinstance(module, BSGU):
+            for name, parameter in module.named_parameters():
+                if name.endswith("bias"):
+                    nn.init.zeros_(parameter)
+    for stage in net.decoupling:
+        for gate in stage.bsgu.gates.weight.chunk(4):  # four convolutions, not one of 4 x the width
+            nn.init.xavier_normal_(gate)

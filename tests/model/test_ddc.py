@@ -1,0 +1,27 @@
+import torch
+
+from model.ddc import DDC
+
+
+def test_reaches_seven_pixels_along_rows_and_columns_only():
+    ddc = DDC(1)
+    torch.nn.init.ones_(ddc.vertical.weight)
+    torch.nn.init.ones_(ddc.horizontal.weight)
+    torch.nn.init.zeros_(ddc.vertical.bias)
+    torch.nn.init.zeros_(ddc.horizontal.bias)
+    point = torch.zeros(1, 1, 15, 15)
+    point[0, 0, 7, 7] = 1
+    cross = torch.zeros(15, 15)
+    cross[4:11, 7] = 1
+    cross[7, 4:11] = 1
+    cross[7, 7] = 3  # itself, and once along each direction
+    assert torch.equal(ddc(point)[0, 0].detach(), cross)
+
+
+def test_channels_do_not_mix():
+    ddc = DDC(3)
+    x = torch.rand(1, 3, 9, 9)
+    changed = x.clone()
+    changed[:, 1] += 1
+    difference = (ddc(changed) - ddc(x)).abs().amax((0, 2, 3))
+    assert difference[1] > 0 and difference[0] == difference[2] == 0
