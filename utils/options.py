@@ -1,0 +1,86 @@
+"""The command line: one line for bad input, and the help that all doors share."""
+
+import argparse
+import math
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import torch
+
+
+class InputError(Exception):
+    """What the person at the keyboard can put right: which file, what was expected, what to do.
+
+    A door prints the message as one line and ends with exit code 2.
+    """
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser with errors of one line and without abbreviated options."""
+
+    def __init__(self, description: str):
+        super().__init__(
+            description=description,
+            allow_abbrev=False,
+            formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=30),
+        )
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message} ({self.prog} --help lists the options)")
+
+
+def run_door(door: Callable[[], None]) -> NoReturn:
+    """Run a script's main function; its exit code is 0, 2 for bad input, 130 for Ctrl-C."""
+    try:
+        door()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(0)
+
+
+def positive(text: str) -> int:
+    """An integer of at least 1; like those below, for ``type=``."""
+    return _checked(int(text), text, lambda value: value >= 1, "at least 1")
+
+
+def non_negative(text: str) -> int:
+    """An integer of at least 0."""
+    return _checked(int(text), text, lambda value: value >= 0, "at least 0")
+
+
+def positive_float(text: str) -> float:
+    """A finite number above 0."""
+    return _checked(float(text), text, lambda value: 0 < value < math.inf, "above 0")
+
+
+def fraction(text: str) -> float:
+    """A number between 0 and 1, both excluded."""
+    return _checked(float(text), text, lambda value: 0 < value < 1, "between 0 and 1")
+
+
+def _checked(value: Any, text: str, holds: Callable[[Any], bool], expected: str) -> Any:
+    if not holds(value):
+        raise argparse.ArgumentTypeError(f"{text} is not {expected}")
+    return value
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` is the GPU where there is one.
+
+    Raises:
+        InputError: no such device on this machine.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"--device {name}: not usable here ({reason}); try auto or cpu") from error
+    return device
