@@ -1,5 +1,9 @@
+import numpy as np
+import pytest
 import torch
 from hypothesis import settings
+
+from utils.data.images import encode_png
 
 # On a shared machine the time of a single example says nothing, and a test that fails once must
 # fail every time.
@@ -7,3 +11,22 @@ settings.register_profile("project", deadline=None, derandomize=True)
 settings.load_profile("project")
 
 torch.set_num_threads(1)  # the maps are small: threads cost more than they bring
+
+
+@pytest.fixture
+def data_root(tmp_path):
+    """A folder with the data set ``tiny``: bright squares on noise, 12 + 4 images of 48 x 40 px."""
+    random = np.random.default_rng(0)
+    for split, count in (("trainval", 12), ("test", 4)):
+        for kind in ("images", "masks"):
+            (tmp_path / "data" / "tiny" / split / kind).mkdir(parents=True)
+        for i in range(count):
+            image = random.integers(0, 60, (40, 48)).astype(np.uint8)
+            mask = np.zeros_like(image)
+            row, column = random.integers(4, 34, 2)
+            mask[row : row + 3, column : column + 3] = 255
+            image[mask > 0] = 220
+            for kind, levels in (("images", image), ("masks", mask)):
+                path = tmp_path / "data" / "tiny" / split / kind / f"{split}{i}.png"
+                path.write_bytes(encode_png(levels))
+    return tmp_path / "data"

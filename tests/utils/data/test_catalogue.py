@@ -1,0 +1,48 @@
+import pytest
+
+from utils.data.catalogue import BUILTIN, choose_dataset, find_dataset, list_datasets
+from utils.options import InputError
+
+
+@pytest.fixture
+def root(tmp_path):
+    for name in ("zebra", BUILTIN, "sirst_aug", "IRSTD-1k", "NUDT-SIRST"):
+        (tmp_path / name / "trainval").mkdir(parents=True)
+    (tmp_path / "only_test" / "test").mkdir(parents=True)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / ".hidden" / "test").mkdir(parents=True)
+    (tmp_path / "README.md").write_text("")
+    return tmp_path
+
+
+def test_the_sets_of_the_paper_come_first_and_built_in_data_last(root):
+    order = ["NUDT-SIRST", "IRSTD-1k", "sirst_aug", "only_test", "zebra", BUILTIN]
+    assert list_datasets(root) == order
+    assert choose_dataset(None, root) == root / "NUDT-SIRST"
+
+
+@pytest.mark.parametrize(
+    "name, folder",
+    [
+        ("NUDT-SIRST", "NUDT-SIRST"),
+        ("nudt", "NUDT-SIRST"),
+        ("irstd1k", "IRSTD-1k"),
+        ("IRSTD-1K", "IRSTD-1k"),
+        ("sirstaug", "sirst_aug"),
+        ("zebra", "zebra"),
+    ],
+)
+def test_names_as_the_paper_and_its_script_write_them(root, name, folder):
+    assert find_dataset(name, root) == root / folder
+
+
+def test_a_folder_with_the_short_name_is_found_by_the_long_one(tmp_path):
+    (tmp_path / "nudt" / "test").mkdir(parents=True)
+    assert find_dataset("NUDT-SIRST", tmp_path) == tmp_path / "nudt"
+
+
+def test_an_unknown_name_lists_those_found(root, tmp_path):
+    with pytest.raises(InputError, match="no data set lion .*found there: NUDT-SIRST, IRSTD-1k"):
+        find_dataset("lion", root)
+    with pytest.raises(InputError, match="there is none at all"):
+        find_dataset("lion", tmp_path / "missing")

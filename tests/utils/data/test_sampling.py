@@ -1,0 +1,81 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader
+
+from utils.data.dataset import Sample
+from utils.data.sampling import EpochSampler, TrainingView, hold_out
+from utils.data.transforms import Compose, RandomOrientation, TargetCrop
+from utils.options import InputError
+
+
+class Numbers:
+    """Stands for a data set: image i is random, but always the same."""
+
+    def __getitem__(self, i):
+        image = torch.rand(1, 40, 30, generator=torch.Generator().manual_seed(i))
+        return Sample(image, (image > 0.9).float(), str(i))
+
+
+VIEW = TrainingView(Numbers(), [4, 7, 9], Compose(TargetCrop(16, 0.5), RandomOrientation()), seed=1)
+
+
+def test_a_draw_depends_on_seed_epoch_and_index_alone():
+    first = VIEW[5, 1]
+    torch.rand(100)
+    VIEW[5, 2]
+    assert torch.equal(VIEW[5, 1].image, first.image)
+    assert first.name == "7"
+    assert not torch.equal(VIEW[6, 1].image, first.image)
+    other = TrainingView(Numbers(), [4, 7, 9], VIEW.transform, seed=2)
+    assert not torch.equal(other[5, 1].image, first.image)
+
+
+def test_a_draw_leaves_the_global_generator_alone():
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    VIEW[0, 0]
+    assert torch.equal(torch.rand(1), expected)
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a single core
+def test_workers_change_nothing():
+    def epoch(workers):
+        sampler = EpochSampler(len(VIEW), seed=1)
+        sampler.epoch = 3
+        options = {"multiprocessing_context": "spawn"} if workers else {}
+        loader = DataLoader(VIEW, 2, sampler=sampler, num_workers=workers, **options)
+        return list(loader)
+
+    for (a, b, names), (c, d, others) in zip(epoch(0), epoch(2), strict=True):
+        assert torch.equal(a, c) and torch.equal(b, d) and names == others
+
+
+def test_every_index_once_an_epoch_in_an_order_of_its_own():
+    sampler = EpochSampler(50, seed=0)
+    first, again = list(sampler), list(sampler)
+    sampler.epoch = 1
+    second = list(sampler)
+    assert first == again
+    assert sorted(i for _, i in first) == sorted(i for _, i in second) == list(range(50))
+    assert [i for _, i in first] != [i for _, i in second]
+    assert {epoch for epoch, _ in second} == {1}
+
+
+@given(st.integers(2, 500), st.floats(0.01, 0.99), st.integers(0, 2**63))
+def test_hold_out_is_a_split(length, fraction, seed):
+    try:
+        training, held_out = hold_out(length, fraction, seed)
+    except InputError:
+        assert round(length * fraction) >= length
+        return
+    assert sorted(training + held_out) == list(range(length))
+    assert len(held_out) == max(1, round(length * fraction))
+    assert (training, held_out) == hold_out(length, fraction, seed)
+
+
+def test_one_image_cannot_be_split():
+    with pytest.raises(InputError, match="1 images cannot be split"):
+        hold_out(1, 0.1, 0)

@@ -1,0 +1,72 @@
+"""The data sets under a folder, in the layout ``<root>/<name>/{trainval,test}/{images,masks}``."""
+
+import re
+from pathlib import Path
+
+from ..options import InputError
+from .builtin import write_builtin
+
+BUILTIN = "builtin"
+PAPER_SETS = ("NUDT-SIRST", "IRSTD-1k", "sirst_aug")
+_SHORT_NAMES = {"nudt": "nudtsirst"}  # as the published script calls it
+
+
+def list_datasets(data_root: Path) -> list[str]:
+    """Names of the data sets under a folder: the paper's first, built-in data last."""
+    if not data_root.is_dir():
+        return []
+    folders = (p for p in data_root.iterdir() if not p.name.startswith("."))
+    names = [p.name for p in folders if (p / "trainval").is_dir() or (p / "test").is_dir()]
+    paper = [_key(name) for name in PAPER_SETS]
+
+    def rank(name: str) -> tuple[bool, int, str]:
+        key = _key(name)
+        return name == BUILTIN, paper.index(key) if key in paper else len(paper), name
+
+    return sorted(names, key=rank)
+
+
+def find_dataset(name: str, data_root: Path) -> Path:
+    """The folder of a data set, by its name or another spelling of it (``irstd1k``, ``nudt``).
+
+    Raises:
+        InputError: there is none; the message lists those there are.
+    """
+    names = list_datasets(data_root)
+    if name in names:
+        return data_root / name
+    for candidate in names:
+        if same_name(candidate, name):
+            return data_root / candidate
+    found = f"found there: {', '.join(names)}" if names else "there is none at all"
+    raise InputError(
+        f"no data set {name} in {data_root} ({found}); datasets/README.md says how to add one"
+    )
+
+
+def same_name(a: str, b: str) -> bool:
+    """Whether two spellings name one data set."""
+    return _key(a) == _key(b)
+
+
+def _key(name: str) -> str:
+    key = re.sub(r"[^a-z0-9]", "", name.lower())
+    return _SHORT_NAMES.get(key, key)
+
+
+def choose_dataset(name: str | None, data_root: Path) -> Path:
+    """The folder of a data set; for None the first there is, and built-in scenes failing all.
+
+    Raises:
+        InputError: there is none of this name, or the built-in scenes cannot be written.
+    """
+    names = [found for found in list_datasets(data_root) if found != BUILTIN]
+    if name is None and not names:
+        print(
+            f"No data set in {data_root}: using built-in scenes. "
+            "datasets/README.md says how to get NUDT-SIRST, IRSTD-1k and sirst_aug."
+        )
+        name = BUILTIN
+    if name == BUILTIN:
+        return write_builtin(data_root / BUILTIN)
+    return find_dataset(name or names[0], data_root)

@@ -1,0 +1,100 @@
+"""Pairs of image and mask to tensors."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ..options import InputError
+from .images import SUFFIXES, read_image, read_mask
+
+
+class Sample(NamedTuple):
+    image: Tensor  # (1, H, W) float32 in [0, 1]
+    mask: Tensor  # (1, H, W) float32, 0 or 1
+    name: str  # stem of the image file
+
+
+class Pair(NamedTuple):
+    name: str
+    image: Path
+    mask: Path
+
+
+class PairDataset(Dataset):
+    """Images and their masks, paired by the stem of the file name, in the order of the stems.
+
+    Args:
+        folder: holds ``images`` and ``masks``, for example ``datasets/NUDT-SIRST/test``.
+
+    Raises:
+        InputError: an empty folder, an image without a mask, a mask without an image, two files of
+            one stem; on reading, a file that is no image, or a pair of two sizes.
+    """
+
+    def __init__(self, folder: Path):
+        images, masks = list_images(folder / "images"), list_images(folder / "masks")
+        for kind, other, missing in (
+            ("mask", "masks", images.keys() - masks.keys()),
+            ("image", "images", masks.keys() - images.keys()),
+        ):
+            if missing:
+                raise InputError(f"{folder / other}: no {kind} for {_some(missing)}")
+        self.pairs = [Pair(name, images[name], masks[name]) for name in images]
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Sample:
+        name, image_path, mask_path = self.pairs[index]
+        image, mask = read_image(image_path), read_mask(mask_path)
+        if image.shape != mask.shape:
+            raise InputError(
+                f"{mask_path}: {_size(mask)}, but its image has {_size(image)}; they must be equal"
+            )
+        return Sample(_tensor(image), _tensor(mask), name)
+
+    def check(self) -> int:
+        """Read every pair once, before anything is done with any of them.
+
+        Returns:
+            The number of target pixels.
+        """
+        with ThreadPoolExecutor() as pool:
+            return sum(pool.map(lambda i: int(self[i].mask.sum()), range(len(self))))
+
+
+def list_images(folder: Path) -> dict[str, Path]:
+    """Image files of a folder by stem, sorted by stem.
+
+    Raises:
+        InputError: no such folder, no image in it, or two of one stem.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; expected <set>/<split>/{{images,masks}}")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
+            if path.stem in found:
+                raise InputError(f"{path}: {found[path.stem].name} has the same stem; keep one")
+            found[path.stem] = path
+    if not found:
+        raise InputError(f"{folder}: no image in it ({', '.join(sorted(SUFFIXES))})")
+    return dict(sorted(found.items()))
+
+
+def _some(names: set[str]) -> str:
+    rest = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(sorted(names)[:5]) + rest
+
+
+def _size(array: np.ndarray) -> str:
+    return f"{array.shape[1]}x{array.shape[0]} px"
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(array.astype(np.float32))[None]
