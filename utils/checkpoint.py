@@ -1,0 +1,95 @@
+"""The one way in and out for weights."""
+
+import hashlib
+import io
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from model import MSCoNet, build_model, from_published
+from model.published import is_published
+
+from .files import write_bytes
+from .options import InputError
+
+RUNS = Path("runs")
+WEIGHTS = Path("Weight")
+_FORMAT = "msconet/1"
+
+
+class Checkpoint(NamedTuple):
+    net: MSCoNet  # in evaluation mode, on the CPU
+    info: dict[str, Any]  # data set, epoch and the like; empty for published weights
+    training: dict[str, Any]  # the state to resume from; empty in weights made for prediction
+    sha256: str  # of the file
+
+
+def save(path: Path, net: MSCoNet, info: dict[str, Any], training: dict[str, Any]) -> None:
+    """Write weights with the sizes of their network. ``info`` and ``training`` hold plain values.
+
+    Raises:
+        InputError: the file cannot be written; an older one is still whole.
+    """
+    content = {"format": _FORMAT, "model": net.config, "weights": net.state_dict()}
+    buffer = io.BytesIO()
+    torch.save(content | {"info": info, "training": training}, buffer)
+    write_bytes(path, buffer.getvalue())
+
+
+def load(path: Path) -> Checkpoint:
+    """Read weights saved by `save`, or a published checkpoint.
+
+    Nothing but tensors and plain values is ever unpickled.
+
+    Raises:
+        InputError: no such file, no weights, or those of another network.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: weights cannot be read ({error.strerror})") from error
+    try:
+        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged pickle can raise anything
+        raise InputError(
+            f"{path}: not a weights file: damaged, or with objects other than tensors, "
+            "which are refused because they can run code"
+        ) from error
+    sha256 = hashlib.sha256(data).hexdigest()
+    try:
+        if isinstance(content, dict) and content.get("format") == _FORMAT:
+            net = build_model(**content["model"])
+            net.load_state_dict(content["weights"])
+            return Checkpoint(net.eval(), content["info"], content["training"], sha256)
+        if isinstance(content, dict) and is_published(content):
+            return Checkpoint(from_published(content), {}, {}, sha256)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{path}: {' '.join(str(error).split())}") from error
+    raise InputError(f"{path}: not MSCoNet weights ({_summary(content)})")
+
+
+def newest_weights(dataset: str | None) -> Path:
+    """``best.pkl`` of the newest run, else ``Weight/<dataset>/best.pkl``.
+
+    Args:
+        dataset: name of its folder; None: of any.
+
+    Raises:
+        InputError: there is neither.
+    """
+    runs = RUNS.glob(f"{dataset or '*'}/*/best.pkl")
+    shipped = WEIGHTS.glob(f"{dataset or '*'}/best.pkl")
+    for found in (list(runs), sorted(shipped)):
+        if found:
+            return max(found, key=lambda path: path.stat().st_mtime_ns)
+    raise InputError(
+        f"no weights for {dataset or 'any data set'} in {RUNS} or {WEIGHTS}; "
+        "train with run_0.py, or name a file with --weights"
+    )
+
+
+def _summary(content: Any) -> str:
+    if isinstance(content, dict) and content:
+        return f"it holds {', '.join(map(str, list(content)[:3]))}, ..."
+    return f"it holds a {type(content).__name__}"
