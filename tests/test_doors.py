@@ -1,0 +1,229 @@
+"""The three scripts as a person runs them: what they print, leave behind and refuse."""
+
+import importlib
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import scipy.io
+import torch
+
+from utils.data.images import encode_png
+from utils.options import run_door
+
+ROOT = Path(__file__).parents[1]
+SMALL = ("--stages", "1", "--width", "1", "--epochs", "1", "--image-size", "32")
+
+
+@pytest.fixture
+def door(tmp_path, monkeypatch, capsys):
+    """Run a script in an empty folder; returns its exit code, output and errors."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+    def run(script, *arguments):
+        monkeypatch.setattr(sys, "argv", [f"{script}.py", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            run_door(importlib.import_module(script).main)
+        captured = capsys.readouterr()
+        return stop.value.code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def refused(door):
+    """Run a script that must refuse: one line, exit code 2, and nothing new on the disk."""
+
+    def run(script, *arguments):
+        before = sorted(Path.cwd().rglob("*"))
+        code, _, errors = door(script, *arguments)
+        assert code == 2
+        assert errors.startswith("error: ") and errors.count("\n") == 1, errors
+        assert sorted(Path.cwd().rglob("*")) == before
+        return errors
+
+    return run
+
+
+@pytest.fixture
+def trained(door, data_root):
+    """The current folder after a small training run on ``tiny``."""
+    code, out, err = door("run_0", "--dataset", "tiny", "--data-root", data_root, *SMALL)
+    assert code == 0, err
+    return Path.cwd()
+
+
+def test_the_whole_way_on_built_in_data(door):
+    code, out, _ = door("run_0", *SMALL, "--val-every", "1")
+    assert code == 0
+    assert out.startswith("No data set in datasets: using built-in scenes. datasets/README.md says")
+    (best,) = Path.cwd().glob("runs/builtin/*/best.pkl")
+    assert str(best.relative_to(Path.cwd())) in out
+
+    code, out, _ = door("t_models")
+    images = sorted(Path("datasets/builtin/test/images").iterdir())
+    assert code == 0 and f"{len(images)} maps" in out
+    for path in images:
+        shape = cv2.imread(str(path), cv2.IMREAD_UNCHANGED).shape
+        probability = cv2.imread(f"results/builtin/img/{path.stem}.png", cv2.IMREAD_UNCHANGED)
+        logits = scipy.io.loadmat(f"results/builtin/mat/{path.stem}.mat")["T"]
+        assert probability.shape == logits.shape == shape
+        assert probability.dtype == np.uint8 and logits.dtype == np.float32
+        np.testing.assert_allclose(probability, 255 / (1 + np.exp(-logits)), atol=0.51)
+
+    code, out, _ = door("cal_from_mask")
+    assert code == 0 and "builtin test, at native size" in out
+    metrics = json.loads(Path("results/builtin/metrics.json").read_text())
+    assert metrics["corrected"]["n_images"] == len(images)
+    assert metrics["weights_sha256"] and f"of {metrics['corrected']['n_targets']} targets" in out
+
+
+def test_prediction_and_score_at_the_size_of_the_paper(trained, door):
+    assert door("t_models", "--image-size", "64")[0] == 0
+    assert scipy.io.loadmat("results/tiny/mat/test0.mat")["T"].shape == (64, 64)
+    code, out, _ = door("cal_from_mask")
+    assert code == 0 and "tiny test, at 64x64" in out
+    assert door("cal_from_mask", "--size", "32")[1].startswith("tiny test, at 32x32")
+
+
+def test_maps_of_images_that_are_gone_are_removed(trained, door, data_root):
+    door("t_models")
+    for kind in ("images", "masks"):
+        (data_root / "tiny" / "test" / kind / "test3.png").unlink()
+    door("t_models")
+    assert [path.stem for path in sorted(Path("results/tiny/mat").iterdir())] == [
+        "test0",
+        "test1",
+        "test2",
+    ]
+    assert door("cal_from_mask")[0] == 0
+
+
+def test_resume_takes_a_finished_run_as_it_is(trained, door):
+    (run,) = trained.glob("runs/tiny/*")
+    before = (run / "last.pkl").read_bytes()
+    assert door("run_0", "--resume", run)[0] == 0
+    assert (run / "last.pkl").read_bytes() == before
+
+
+def test_an_unknown_data_set_lists_those_there_are(refused, data_root):
+    for script in ("run_0", "t_models"):
+        errors = refused(script, "--dataset", "lion", "--data-root", data_root)
+        assert "no data set lion" in errors and "found there: tiny" in errors
+
+
+def test_unknown_and_senseless_options(refused, data_root):
+    assert "--speed" in refused("run_0", "--speed", "9")
+    assert "at least 1" in refused("run_0", "--epochs", "0")
+    assert "above 0" in refused("run_0", "--lr", "-1")
+    assert "not usable here" in refused("run_0", "--device", "abacus")
+    assert "--resume goes with" in refused("run_0", "--resume", "x", "--lr", "1")
+    assert "no run folder" in refused("run_0", "--resume", data_root)
+    assert "exists already" in refused(
+        "run_0", "--run", data_root, "--data-root", data_root, "--dataset", "tiny"
+    )
+
+
+def damage_no_mask(split):
+    (split / "masks" / f"{split.name}1.png").unlink()
+    return f"masks: no mask for {split.name}1"
+
+
+def damage_no_image(split):
+    (split / "images" / f"{split.name}1.png").unlink()
+    return f"images: no image for {split.name}1"
+
+
+def damage_size(split):
+    path = split / "masks" / f"{split.name}1.png"
+    path.write_bytes(encode_png(np.zeros((3, 3), np.uint8)))
+    return f"{path}: 3x3 px, but its image has 48x40"
+
+
+def damage_text(split):
+    path = split / "images" / f"{split.name}1.png"
+    path.write_bytes(b"no image")
+    return f"{path}: not an image"
+
+
+def damage_empty(split):
+    for kind in ("images", "masks"):
+        for path in (split / kind).iterdir():
+            path.unlink()
+    return "no image in it"
+
+
+@pytest.mark.parametrize(
+    "damage", [damage_no_mask, damage_no_image, damage_size, damage_text, damage_empty]
+)
+def test_a_damaged_data_set_is_refused_before_training(refused, data_root, damage):
+    message = damage(data_root / "tiny" / "trainval")
+    assert message in refused("run_0", "--dataset", "tiny", "--data-root", data_root, *SMALL)
+
+
+@pytest.mark.parametrize("damage", [damage_no_mask, damage_size])
+def test_a_damaged_data_set_is_refused_by_the_score(trained, refused, door, data_root, damage):
+    door("t_models")
+    damage(data_root / "tiny" / "test")
+    expected = {
+        damage_no_mask: "1 predictions no mask (such as test1)",
+        damage_size: "48x40 px, but its mask has 3x3",
+    }
+    assert expected[damage] in refused("cal_from_mask")
+
+
+def test_an_image_that_does_not_decode_leaves_no_prediction(trained, refused, data_root):
+    message = damage_text(data_root / "tiny" / "test")
+    assert message in refused("t_models")
+
+
+def test_weights_that_are_none(trained, refused, tmp_path):
+    path = tmp_path / "w.pkl"
+    assert "weights cannot be read" in refused("t_models", "--weights", path)
+    path.write_bytes(pickle.dumps(print))
+    assert "not a weights file" in refused("t_models", "--weights", path)
+    torch.save({"conv1.weight": torch.zeros(3)}, path)
+    assert "not MSCoNet weights" in refused("t_models", "--weights", path)
+
+
+def test_no_weights_and_no_predictions(refused):
+    assert "no weights for any data set" in refused("t_models")
+    assert "run t_models.py" in refused("cal_from_mask")
+
+
+def test_results_for_other_images_than_the_masks(trained, refused, door):
+    door("t_models")
+    assert "made for other images" in refused("cal_from_mask", "--split", "trainval")
+
+
+def test_an_export_that_was_cut_off_is_not_scored(trained, refused, door):
+    door("t_models")
+    record = Path("results/tiny/predictions.json")
+    content = json.loads(record.read_text())
+    record.write_text(json.dumps(content | {"complete": False}))
+    assert "interrupted; run t_models.py again" in refused("cal_from_mask")
+
+
+def test_folders_that_cannot_be_written(trained, refused, data_root):
+    Path("taken").write_text("")
+    options = ("--dataset", "tiny", "--data-root", data_root, *SMALL)
+    assert "cannot be written" in refused("run_0", *options, "--run", "taken/run")
+    assert "cannot be written" in refused("t_models", "--results", "taken")
+
+
+@pytest.mark.parametrize("script", ["run_0", "t_models", "cal_from_mask"])
+def test_a_fresh_process_explains_itself(script, tmp_path):
+    command = [sys.executable, str(ROOT / f"{script}.py")]
+    shown = subprocess.run([*command, "--help"], capture_output=True, text=True, cwd=tmp_path)
+    assert shown.returncode == 0 and "--data-root" in shown.stdout
+    failed = subprocess.run([*command, "--what"], capture_output=True, text=True, cwd=tmp_path)
+    assert failed.returncode == 2
+    assert failed.stderr.startswith("error: unrecognized arguments: --what")
+    assert not list(tmp_path.iterdir())

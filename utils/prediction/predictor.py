@@ -1,0 +1,43 @@
+"""One image in, its target map out."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .. import checkpoint
+from ..data.images import resize
+
+
+class Predictor:
+    """A trained network, ready for images.
+
+    Args:
+        weights: a file written by training, or a published checkpoint.
+        device: where the network runs.
+        size: resize every image to size x size first; None: predict at its own size.
+
+    Raises:
+        InputError: the file holds no MSCoNet weights.
+    """
+
+    def __init__(self, weights: Path, device: torch.device, size: int | None = None):
+        self.checkpoint = checkpoint.load(weights)
+        self.net = self.checkpoint.net.to(device)
+        self.device = device
+        self.size = size
+
+    @torch.inference_mode()
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """Logits of target pixels.
+
+        Args:
+            image: (H, W) float32 in [0, 1].
+
+        Returns:
+            (H, W) float32, or (size, size).
+        """
+        if self.size:
+            image = resize(image, self.size)
+        batch = torch.from_numpy(image)[None, None].to(self.device)
+        return self.net(batch).target[0, 0].cpu().numpy()
