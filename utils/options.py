@@ -63,6 +63,11 @@ def fraction(text: str) -> float:
     return _checked(float(text), text, lambda value: 0 < value < 1, "between 0 and 1")
 
 
+def share(text: str) -> float:
+    """A number from 0 to 1."""
+    return _checked(float(text), text, lambda value: 0 <= value <= 1, "from 0 to 1")
+
+
 def _checked(value: Any, text: str, holds: Callable[[Any], bool], expected: str) -> Any:
     if not holds(value):
         raise argparse.ArgumentTypeError(f"{text} is not {expected}")
