@@ -1,5 +1,6 @@
 """The one way in and out for weights."""
 
+import glob
 import hashlib
 import io
 from pathlib import Path
@@ -78,9 +79,11 @@ def newest_weights(dataset: str | None) -> Path:
     Raises:
         InputError: there is neither.
     """
-    runs = RUNS.glob(f"{dataset or '*'}/*/best.pkl")
-    shipped = WEIGHTS.glob(f"{dataset or '*'}/best.pkl")
-    for found in (list(runs), sorted(shipped)):
+    folder = glob.escape(dataset) if dataset else "*"
+    for found in (
+        list(RUNS.glob(f"{folder}/*/best.pkl")),
+        list(WEIGHTS.glob(f"{folder}/best.pkl")),
+    ):
         if found:
             return max(found, key=lambda path: path.stat().st_mtime_ns)
     raise InputError(

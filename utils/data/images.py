@@ -9,7 +9,9 @@ from ..options import InputError
 
 SUFFIXES = frozenset({".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff"})
 
-cv2.utils.logging.setLogLevel(0)  # a file that does not decode is our error to report, in one line
+# A file that does not decode is our error to report, in one line; OpenCV 5 moved the switch.
+_set_log_level = cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel
+_set_log_level(0)
 
 
 def read_image(path: Path) -> np.ndarray:

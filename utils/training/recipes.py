@@ -42,7 +42,15 @@ _OF_DATASET = {
     "sirst_aug": replace(_DEFAULT, augment=True),
     # sized for two CPU cores and five minutes
     BUILTIN: replace(
-        _DEFAULT, stages=2, width=8, image_size=128, augment=True, epochs=20, lr=2e-3, val_every=2
+        _DEFAULT,
+        stages=2,
+        width=8,
+        crop_size=64,
+        target_share=1.0,
+        augment=True,
+        epochs=20,
+        lr=2e-3,
+        val_every=4,
     ),
 }
 
