@@ -23,7 +23,7 @@ from ..metrics.report import one_line
 from ..options import InputError
 from .losses import soft_iou
 from .recipes import Recipe
-from .record import Record
+from .record import Record, read_config
 
 
 def train(
@@ -53,13 +53,25 @@ def train(
         pin_memory=device.type == "cuda",
     )
 
+    if (
+        min(recipe.batch_size, len(view)) * max(1, (recipe.crop_size or recipe.image_size) // 32)
+        < 2
+    ):
+        raise InputError(
+            "batch normalisation wants more than one value: use a larger --batch-size, or images "
+            "of 64 px or more"
+        )
+
     torch.manual_seed(recipe.seed)
     net = build_model(stages=recipe.stages, width=recipe.width).to(device)
     optimizer = Adam(net.parameters(), recipe.lr)
     steps = recipe.epochs * len(loader)
     schedule = LambdaLR(optimizer, lambda step: (1 - step / steps) ** 0.9)
     done, best = 0, -1.0  # epochs, and their highest IoU
+    names = [samples.pairs[i].name for i in held_out]
     if resume:
+        if names != read_config(run)["held_out"]:
+            raise InputError(f"{dataset}: not the images that {run} was begun with")
         saved = checkpoint.load(run / "last.pkl")
         net.load_state_dict(saved.net.state_dict())
         optimizer.load_state_dict(saved.training["optimizer"])
@@ -69,7 +81,6 @@ def train(
     origin = {"dataset": dataset.name, "data_root": str(dataset.parent), "recipe": asdict(recipe)}
     record = Record(run)
     if not resume:
-        names = [samples.pairs[i].name for i in held_out]
         record.write_config(origin | {"device": str(device), "held_out": names})
         record.log(
             f"{dataset.name}: {len(training)} images to train on, {len(held_out)} held out; "

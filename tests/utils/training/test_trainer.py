@@ -114,3 +114,18 @@ def test_masks_that_are_all_empty_stop_it_before_anything_is_written(data_root, 
 def test_a_loss_that_is_not_finite_stops_it_with_the_names(data_root, tmp_path):
     with pytest.raises(InputError, match=r"the loss is not finite on trainval\d+, .*lower --lr"):
         train(data_root, tmp_path / "run", lr=1e30)
+
+
+def test_a_data_set_that_changed_is_not_resumed_on(data_root, tmp_path):
+    train(data_root, tmp_path / "run", epochs=1)
+    for kind in ("images", "masks"):
+        for path in (data_root / "tiny" / "trainval" / kind).iterdir():
+            path.rename(path.with_name(f"new_{path.name}"))
+    with pytest.raises(InputError, match="not the images that"):
+        train(data_root, tmp_path / "run", resume=True)
+
+
+def test_a_batch_of_a_single_value_is_refused_before_anything_is_written(data_root, tmp_path):
+    with pytest.raises(InputError, match="more than one value"):
+        train(data_root, tmp_path / "run", batch_size=1)
+    assert not (tmp_path / "run").exists()
