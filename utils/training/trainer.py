@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from model import MSCoNet, build_model
+from model.msconet import STRIDE
 
 from .. import checkpoint
 from ..data.dataset import PairDataset
@@ -53,13 +54,10 @@ def train(
         pin_memory=device.type == "cuda",
     )
 
-    if (
-        min(recipe.batch_size, len(view)) * max(1, (recipe.crop_size or recipe.image_size) // 32)
-        < 2
-    ):
+    if min(recipe.batch_size, len(view)) == 1 and (recipe.crop_size or recipe.image_size) <= STRIDE:
         raise InputError(
-            "batch normalisation wants more than one value: use a larger --batch-size, or images "
-            "of 64 px or more"
+            "batch normalisation needs more than one value: train on several images a step, "
+            f"or on images larger than {STRIDE} px"
         )
 
     torch.manual_seed(recipe.seed)
