@@ -40,7 +40,8 @@ def find_dataset(name: str, data_root: Path) -> Path:
             return data_root / candidate
     found = f"found there: {', '.join(names)}" if names else "there is none at all"
     raise InputError(
-        f"no data set {name} in {data_root} ({found}); datasets/README.md says how to add one"
+        f"no data set {name} in {data_root} ({found}); datasets/README.md says how to add one, "
+        "--data-root names another folder"
     )
 
 
