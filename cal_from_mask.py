@@ -1,21 +1,22 @@
-"""Score exported maps against the masks.
+"""Score predictions against the masks: those of t_models.py, or of any method.
 
 python cal_from_mask.py                               the newest export of t_models.py
-python cal_from_mask.py --dataset IRSTD-1k --size 256
+python cal_from_mask.py --dataset IRSTD-1k --size 256 --report
+python cal_from_mask.py --predictions A=a/mat B=b/png --masks masks --table latex --plots
 """
 
 from pathlib import Path
 
 from utils.data.catalogue import choose_dataset
-from utils.files import write_json
-from utils.metrics.report import as_json, table
-from utils.metrics.scoring import score
-from utils.options import Parser, positive, run_door
+from utils.metrics.job import Method, run
+from utils.metrics.protocols import PROTOCOLS
+from utils.metrics.report import TABLE_FORMATS
+from utils.options import InputError, Parser, non_negative, positive, run_door
 from utils.results import find_export, read_record
 
 
 def main() -> None:
-    parser = Parser("Score results/<dataset>/mat against the data set's masks: corrected protocol.")
+    parser = Parser("Score predicted maps against masks, by named protocols side by side.")
     parser.add_argument(
         "--dataset", metavar="NAME", help="data set (default: that of the newest export)"
     )
@@ -31,35 +32,117 @@ def main() -> None:
         help="of the masks (default: as in prediction, else test)",
     )
     parser.add_argument(
+        "--results", type=Path, default=Path("results"), metavar="DIR", help="default %(default)s"
+    )
+    parser.add_argument(
+        "--predictions",
+        nargs="+",
+        metavar="[NAME=]DIR",
+        help="folders of .mat (T: logits), .npy, .png, .tif or .bmp, one for each method "
+        "(default: results/<dataset>/mat)",
+    )
+    parser.add_argument(
+        "--masks", type=Path, metavar="DIR", help="folder of masks (default: the data set's)"
+    )
+    parser.add_argument(
+        "--images",
+        type=Path,
+        metavar="DIR",
+        help="folder of images, for --report (default: images beside the masks)",
+    )
+    kinds = parser.add_mutually_exclusive_group()
+    for kind, text in (
+        ("logits", "floats are logits (default in .mat)"),
+        ("probabilities", "floats are probabilities"),
+        ("binary", "values above 0 are targets"),
+    ):
+        kinds.add_argument(f"--{kind}", action="store_const", const=kind, dest="kind", help=text)
+    sizes = parser.add_mutually_exclusive_group()
+    sizes.add_argument(
         "--size",
         type=positive,
         metavar="N",
-        help="bring maps and masks to N x N; the paper's is 256 (default: as in prediction, "
-        "else their own size)",
+        help="bring maps and masks to N x N for every protocol; the paper's is 256 (default: as in "
+        "prediction, else each protocol's own)",
+    )
+    sizes.add_argument(
+        "--resize", action="store_true", help="bring maps to the size of their masks first"
     )
     parser.add_argument(
-        "--results", type=Path, default=Path("results"), metavar="DIR", help="default %(default)s"
+        "--protocols",
+        nargs="+",
+        default=["corrected", "published"],
+        choices=list(PROTOCOLS),
+        metavar="NAME",
+        help=f"of {', '.join(PROTOCOLS)}; tables and report show the first "
+        "(default: corrected published)",
+    )
+    parser.add_argument(
+        "--table", choices=TABLE_FORMATS, help="print a table that compares the methods"
+    )
+    parser.add_argument(
+        "--plots", action="store_true", help="draw ROC, FROC and precision-recall curves"
+    )
+    parser.add_argument(
+        "--report", action="store_true", help="write report.html: figures, curves, every image"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="folder of what is written (default: beside the export, else results/scores)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=non_negative,
+        default=0,
+        metavar="N",
+        help="processes (default %(default)s: this one alone)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=non_negative,
+        default=0,
+        metavar="N",
+        help="of the bootstrap intervals (default %(default)s)",
     )
     arguments = parser.parse_args()
 
-    folder = find_export(arguments.results, arguments.dataset)
-    record = read_record(folder)
-    data_root = arguments.data_root or Path(record.get("data_root", "datasets"))
-    dataset = choose_dataset(record.get("dataset", folder.name), data_root)
-    split = arguments.split or record.get("split", "test")
-    size = arguments.size or record.get("size")
-    counts = score(folder / "mat", dataset / split / "masks", size)
-
-    print(f"{dataset.name} {split}, {f'at {size}x{size}' if size else 'at native size'}")
-    print(table(counts))
-    facts = {
-        "dataset": dataset.name,
-        "split": split,
-        "size": size,
-        "weights_sha256": record.get("weights_sha256"),
-    }
-    write_json(folder / "metrics.json", facts | as_json(counts))
-    print(f"written to {folder / 'metrics.json'}")
+    record = {}
+    if arguments.predictions:
+        if not arguments.masks and not arguments.dataset:
+            raise InputError("--predictions: say what to score against, --masks or --dataset")
+        methods = [Method.parse(text) for text in arguments.predictions]
+        output = arguments.output or arguments.results / "scores"
+    else:
+        export = find_export(arguments.results, arguments.dataset)
+        record = read_record(export)
+        methods = [Method(export.name, export / "mat")]
+        output = arguments.output or export
+    masks, facts = arguments.masks, {"dataset": None, "split": None}
+    if not masks:
+        data_root = arguments.data_root or Path(record.get("data_root", "datasets"))
+        name = arguments.dataset or record.get("dataset") or methods[0].name
+        dataset = choose_dataset(name, data_root)
+        split = arguments.split or record.get("split", "test")
+        masks = dataset / split / "masks"
+        facts = {"dataset": dataset.name, "split": split}
+    run(
+        methods,
+        masks,
+        output,
+        images=arguments.images or masks.with_name("images"),
+        protocols=[PROTOCOLS[name] for name in dict.fromkeys(arguments.protocols)],
+        size=arguments.size or record.get("size"),
+        resize=arguments.resize,
+        kind=arguments.kind,
+        seed=arguments.seed,
+        workers=arguments.workers,
+        facts=facts | {"weights_sha256": record.get("weights_sha256")},
+        table=arguments.table,
+        plots=arguments.plots,
+        report=arguments.report,
+    )
 
 
 if __name__ == "__main__":

@@ -79,18 +79,19 @@ def test_the_whole_way_on_built_in_data(door):
         np.testing.assert_allclose(probability, 255 / (1 + np.exp(-logits)), atol=0.51)
 
     code, out, _ = door("cal_from_mask")
-    assert code == 0 and "builtin test, at native size" in out
     metrics = json.loads(Path("results/builtin/metrics.json").read_text())
-    assert metrics["corrected"]["n_images"] == len(images)
-    assert metrics["weights_sha256"] and f"of {metrics['corrected']['n_targets']} targets" in out
+    n = metrics["corrected"]["n_targets"]
+    assert code == 0 and out.startswith(f"builtin: {len(images)} images, {n} targets, datasets")
+    assert metrics["corrected"]["n_images"] == len(images) and f"/{n} targets" in out
+    assert metrics["weights_sha256"] and metrics["dataset"] == "builtin"
 
 
 def test_prediction_and_score_at_the_size_of_the_paper(trained, door):
     assert door("t_models", "--image-size", "64")[0] == 0
     assert scipy.io.loadmat("results/tiny/mat/test0.mat")["T"].shape == (64, 64)
     code, out, _ = door("cal_from_mask")
-    assert code == 0 and "tiny test, at 64x64" in out
-    assert door("cal_from_mask", "--size", "32")[1].startswith("tiny test, at 32x32")
+    assert code == 0 and "corrected, 64x64" in out and "published, 64x64" in out
+    assert "corrected, 32x32" in door("cal_from_mask", "--size", "32")[1]
 
 
 def test_maps_of_images_that_are_gone_are_removed(trained, door, data_root):
@@ -174,7 +175,7 @@ def test_a_damaged_data_set_is_refused_by_the_score(trained, refused, door, data
     damage(data_root / "tiny" / "test")
     expected = {
         damage_no_mask: "1 predictions no mask (such as test1)",
-        damage_size: "48x40 px, but its mask has 3x3",
+        damage_size: "48x40 px, but its mask has 3x3 px",
     }
     assert expected[damage] in refused("cal_from_mask")
 
@@ -209,6 +210,35 @@ def test_an_export_that_was_cut_off_is_not_scored(trained, refused, door):
     content = json.loads(record.read_text())
     record.write_text(json.dumps(content | {"complete": False}))
     assert "interrupted; run t_models.py again" in refused("cal_from_mask")
+
+
+def test_methods_of_others_are_compared(trained, door, data_root):
+    door("t_models")
+    masks = data_root / "tiny" / "test" / "masks"
+    code, out, err = door(
+        "cal_from_mask", "--predictions", "ours=results/tiny/mat", "pictures=results/tiny/img",
+        "--masks", masks, "--table", "latex", "--plots", "--report", "--workers", "1",
+        "--protocols", "dnanet", "corrected",
+    )  # fmt: skip
+    assert code == 0, err
+    assert "dnanet, 256x256:" in out and out.count(r"\begin{tabular}") == 2
+    output = Path("results/scores")
+    for name in ("ours", "pictures"):
+        assert {path.name for path in (output / name).iterdir()} == {
+            "metrics.json", "per_image.csv", "per_target.csv", "curve.csv", "report.html",
+        }  # fmt: skip
+        assert "dnanet" in json.loads((output / name / "metrics.json").read_text())
+    assert (output / "roc.png").is_file()
+    # the newest export is still that of t_models.py
+    assert door("cal_from_mask")[1].startswith("tiny: ")
+
+
+def test_senseless_methods(refused, tmp_path):
+    masks = ("--masks", tmp_path)
+    assert "--masks or --dataset" in refused("cal_from_mask", "--predictions", "a")
+    assert "NAME= of its own" in refused("cal_from_mask", "--predictions", "a", "b/a", *masks)
+    assert "no file in it" in refused("cal_from_mask", "--predictions", "a", *masks)
+    assert "not allowed with" in refused("cal_from_mask", "--size", "9", "--resize")
 
 
 def test_folders_that_cannot_be_written(trained, refused, data_root):

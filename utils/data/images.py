@@ -26,8 +26,7 @@ def read_image(path: Path) -> np.ndarray:
     Raises:
         InputError: no image, or of another depth.
     """
-    levels = _decode(path)
-    return levels.astype(np.float32) / np.float32(np.iinfo(levels.dtype).max)
+    return unit_interval(read_levels(path))
 
 
 def read_mask(path: Path) -> np.ndarray:
@@ -40,21 +39,31 @@ def read_mask(path: Path) -> np.ndarray:
     Raises:
         InputError: no image, or of another depth.
     """
-    levels = _decode(path)
+    return target_pixels(read_levels(path))
+
+
+def target_pixels(levels: np.ndarray) -> np.ndarray:
+    """The rule of `read_mask`: (H, W) levels as stored -> (H, W) bool."""
     return levels > (127 if levels.max() > 1 else 0)
 
 
-def resize(array: np.ndarray, size: int, nearest: bool = False) -> np.ndarray:
-    """(H, W) float32 or bool -> (size, size) of the same type, bilinear or nearest.
+def unit_interval(levels: np.ndarray) -> np.ndarray:
+    """uint8 or uint16 levels -> float32 in [0, 1]."""
+    return levels.astype(np.float32) / np.float32(np.iinfo(levels.dtype).max)
+
+
+def resize(array: np.ndarray, size: int | tuple[int, int], nearest: bool = False) -> np.ndarray:
+    """(H, W) -> (size, size), or (height, width), of the same type, bilinear or nearest.
 
     Nearest as OpenCV does it: the masks of IRSTD-1k hold the paper's 291 targets at 256 x 256 in
     this sampling, 294 in that of other libraries.
     """
-    if array.shape == (size, size):
+    shape = (size, size) if isinstance(size, int) else size
+    if array.shape == shape:
         return array
     mode = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
     levels = array.astype(np.float32)
-    return cv2.resize(levels, (size, size), interpolation=mode).astype(array.dtype)
+    return cv2.resize(levels, shape[::-1], interpolation=mode).astype(array.dtype)
 
 
 def encode_png(levels: np.ndarray) -> bytes:
@@ -62,8 +71,19 @@ def encode_png(levels: np.ndarray) -> bytes:
     return cv2.imencode(".png", levels)[1].tobytes()
 
 
-def _decode(path: Path) -> np.ndarray:
-    """(H, W) uint8 or uint16."""
+def read_levels(path: Path, floats: bool = False) -> np.ndarray:
+    """Pixels as stored, colour brought to grey.
+
+    Args:
+        path: an image file.
+        floats: also take files of float32 pixels.
+
+    Returns:
+        (H, W) uint8 or uint16, or float32.
+
+    Raises:
+        InputError: no image, or of another depth.
+    """
     try:
         # not cv2.imread: it does not open names outside the code page on Windows
         data = np.frombuffer(path.read_bytes(), np.uint8)
@@ -75,7 +95,7 @@ def _decode(path: Path) -> np.ndarray:
         levels = None
     if levels is None:
         raise InputError(f"{path}: not an image that can be decoded; replace or remove it")
-    if levels.dtype not in (np.uint8, np.uint16):
+    if levels.dtype not in (np.uint8, np.uint16) and not (floats and levels.dtype == np.float32):
         raise InputError(f"{path}: {levels.dtype} pixels; convert it to 8 or 16 bits")
     if levels.ndim == 3:
         has_alpha = levels.shape[2] == 4

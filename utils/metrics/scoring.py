@@ -1,72 +1,217 @@
-"""Folders of predictions and masks to counts."""
+"""Folders of predictions and masks to sums."""
 
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
+import cv2
 import numpy as np
-import scipy.io
-from tqdm import tqdm
 
-from ..data.dataset import list_images
-from ..data.images import read_mask, resize
+from ..data.images import SUFFIXES, read_levels, resize
 from ..options import InputError
-from .counts import Counts, count
+from . import maps
+from .counts import RATIO_UNIT, Comparison, Counts, Sums, compare
+from .curves import FrocSums, PixelSums, TargetSums, froc_sums, pixel_sums, target_sums
+from .intervals import empty, resampled
+from .maps import Kind, read_map
+from .matching import hit_by, intersections
+from .protocols import Map, Protocol
+
+CHUNK = 16  # images that are scored before their sums are passed on
 
 
-def score(predictions: Path, masks: Path, size: int | None = None) -> Counts:
-    """Count over all masks of a folder, each against the prediction of its stem.
+@dataclass(frozen=True)
+class Score(Sums):
+    """The sums of one protocol."""
 
-    Args:
-        predictions: ``<stem>.mat`` with the variable ``T``, logits.
-        masks: images.
-        size: bring predictions (bilinear) and masks (nearest) to size x size; None: as they are.
+    counts: Counts
+    roc: PixelSums | TargetSums
+    froc: FrocSums  # of the corrected protocol; else empty
+    replicates: np.ndarray = field(default_factory=empty)
+
+
+class Target(NamedTuple):
+    """A true component, or a false one."""
+
+    outcome: str  # hit, missed, false alarm
+    column: float  # of the centroid, px from the left
+    row: float
+    area_px: int
+    distance_px: float | None  # of the centroids of a hit
+    iou: float | None  # of the components of a hit
+    peak_logit: float  # the highest in the component
+
+
+class Image(NamedTuple):
+    """What is known of one image by the first of the protocols."""
+
+    name: str
+    counts: Counts
+    targets: list[Target]
+    doubt: str | None
+
+
+class Chunk(NamedTuple):
+    scores: list[Score]  # in the order of the protocols
+    images: list[Image]
+
+
+class Job(NamedTuple):
+    """What to score, and how."""
+
+    files: Sequence[tuple[str, Path, Path]]  # name, prediction, mask
+    protocols: Sequence[Protocol]
+    kind: Kind | None = None
+    resize: bool = False  # bring predictions to the size of their mask
+    seed: int = 0
+
+
+def pair_files(predictions: Path, masks: Path) -> list[tuple[str, Path, Path]]:
+    """Predictions and masks of the same images: (name, prediction, mask), sorted by name.
 
     Raises:
-        InputError: a mask without a prediction or the reverse, sizes that differ, a file that
-            cannot be read, a prediction that is not finite.
+        InputError: an empty folder, a mask without a prediction or the reverse.
     """
-    mask_paths = list_images(masks)
-    prediction_paths = _list_predictions(predictions)
-    missing, extra = mask_paths.keys() - prediction_paths, prediction_paths.keys() - mask_paths
+    mask_files = maps.list_files(masks, tuple(sorted(SUFFIXES)))
+    prediction_files = maps.list_files(predictions, maps.SUFFIXES)
+    missing, extra = mask_files.keys() - prediction_files, prediction_files.keys() - mask_files
     if missing or extra:
         raise InputError(
             f"{predictions}: made for other images than {masks}: {len(missing)} of its "
-            f"{len(mask_paths)} masks have no prediction and {len(extra)} predictions no mask "
-            f"(such as {min(missing | extra)}); run t_models.py on this data set"
+            f"{len(mask_files)} masks have no prediction and {len(extra)} predictions no mask "
+            f"(such as {min(missing | extra)}); predict these very images, or name other --masks"
         )
-    counts = Counts()
-    bar = tqdm(mask_paths.items(), unit="image", dynamic_ncols=True, leave=False, delay=2)
-    for stem, path in bar:
-        logits, mask = read_logits(prediction_paths[stem]), read_mask(path)
-        if size:
-            logits, mask = resize(logits, size), resize(mask, size, nearest=True)
-        if logits.shape != mask.shape:
-            raise InputError(
-                f"{prediction_paths[stem]}: {logits.shape[1]}x{logits.shape[0]} px, but its mask "
-                f"has {mask.shape[1]}x{mask.shape[0]}; --size brings both to one size"
-            )
-        counts += count(logits > 0, mask)
-    return counts
+    return [(name, prediction_files[name], path) for name, path in mask_files.items()]
 
 
-def read_logits(path: Path) -> np.ndarray:
-    """``T`` of a .mat file: (H, W) float32.
+def score(job: Job, workers: int = 0) -> Iterator[Chunk]:
+    """Score the files in order, a chunk at a time.
+
+    Args:
+        job: what to score.
+        workers: processes; 0: this one alone.
 
     Raises:
-        InputError: no .mat file, no such variable, or not a finite map.
+        InputError: a file that cannot be read, or sizes that differ.
     """
-    try:
-        content = scipy.io.loadmat(path, variable_names=["T"])
-    except Exception as error:  # a damaged file can raise anything
-        raise InputError(f"{path}: not a .mat file that can be read") from error
-    logits = content.get("T")
-    if logits is None or logits.ndim != 2 or logits.dtype.kind not in "fiu":
-        raise InputError(f"{path}: expected a variable T, a map (H, W) of logits")
-    if not np.isfinite(logits).all():
-        raise InputError(f"{path}: T holds NaN or infinity")
-    return logits.astype(np.float32)
+    chunks = [job._replace(files=job.files[i : i + CHUNK]) for i in range(0, len(job.files), CHUNK)]
+    if not workers:
+        yield from map(_score_chunk, chunks)
+        return
+    # spawned: a forked child of a process with threads can hang
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(
+        workers, context, initializer=cv2.setNumThreads, initargs=(1,)
+    ) as pool:
+        yield from pool.map(_score_chunk, chunks)
 
 
-def _list_predictions(folder: Path) -> dict[str, Path]:
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; t_models.py writes it")
-    return {path.stem: path for path in sorted(folder.glob("*.mat"))}
+def read_pair(
+    prediction: Path, mask: Path, kind: Kind | None, resized: bool
+) -> tuple[Map, np.ndarray]:
+    """A map, and the mask's levels of the same size.
+
+    Raises:
+        InputError: a file that cannot be read, or sizes that differ and ``resized`` is false.
+    """
+    found, levels = read_map(prediction, kind), read_levels(mask)
+    if found.values.shape != levels.shape:
+        if not resized:
+            raise InputError(
+                f"{prediction}: {_size(found.values)}, but its mask has {_size(levels)}; --resize "
+                "brings predictions to the masks' size, --size both to one size"
+            )
+        found = replace(found, values=resize(found.values, levels.shape))
+    return found, levels
+
+
+def at_size(prediction: Map, true: np.ndarray, size: int | None) -> tuple[Map, np.ndarray]:
+    """A map (bilinear) and a mask (nearest) at size x size; None: as they are."""
+    if not size:
+        return prediction, true
+    values = resize(prediction.values, size)
+    return replace(prediction, values=values), resize(true, size, nearest=True)
+
+
+def _score_chunk(job: Job) -> Chunk:
+    total: list[Score] | None = None
+    images = []
+    sizes = {protocol.size for protocol in job.protocols}
+    for name, prediction_file, mask_file in job.files:
+        # where all protocols bring both to one size, the sizes as stored need not agree
+        if None in sizes or job.resize:
+            prediction, levels = read_pair(prediction_file, mask_file, job.kind, job.resize)
+        else:
+            prediction, levels = read_map(prediction_file, job.kind), read_levels(mask_file)
+        scores = []
+        for protocol in job.protocols:
+            sized, true = at_size(prediction, protocol.mask(levels), protocol.size)
+            comparison = compare(sized, true, protocol)
+            scores.append(_score(name, sized, true, comparison, protocol, job.seed))
+            if protocol is job.protocols[0]:
+                targets = _targets(sized, comparison)
+                images.append(Image(name, comparison.counts, targets, maps.doubt(prediction)))
+        total = [a + b for a, b in zip(total, scores, strict=True)] if total else scores
+    return Chunk(total or [], images)
+
+
+def _score(
+    name: str,
+    prediction: Map,
+    true: np.ndarray,
+    comparison: Comparison,
+    protocol: Protocol,
+    seed: int,
+) -> Score:
+    roc = (
+        pixel_sums(prediction, true)
+        if protocol.roc_rule == "pixels"
+        else target_sums(prediction, comparison.true)
+    )
+    corrected = protocol.name == "corrected"
+    froc = froc_sums(prediction, comparison.true) if corrected else FrocSums()
+    counts = comparison.counts
+    return Score(counts, roc, froc, resampled(name, counts, seed))
+
+
+def _targets(prediction: Map, comparison: Comparison) -> list[Target]:
+    _, true, predicted, pairs = comparison
+    if not len(true.areas) and not len(predicted.areas):
+        return []
+    partner, shared = dict(pairs), intersections(true, predicted)
+    logits = prediction.logits()
+    peaks = [_peaks(logits, parts.labels, len(parts.areas)) for parts in (true, predicted)]
+    found = []
+    for t, (centroid, area) in enumerate(zip(true.centroids, true.areas, strict=True)):
+        distance = iou = None
+        if t in partner:
+            p = partner[t]
+            distance = float(np.hypot(*(centroid - predicted.centroids[p])))
+            iou = float(shared[t, p] / (area + predicted.areas[p] - shared[t, p]))
+        outcome = "hit" if t in partner else "missed"
+        found.append(Target(outcome, *map(float, centroid), int(area), distance, iou, peaks[0][t]))
+    hit = hit_by(pairs, len(predicted.areas))
+    for p in np.flatnonzero(~hit):
+        place = map(float, predicted.centroids[p])
+        area = int(predicted.areas[p])
+        found.append(Target("false alarm", *place, area, None, None, peaks[1][p]))
+    return found
+
+
+def _peaks(logits: np.ndarray, labels: np.ndarray, n: int) -> list[float]:
+    peaks = np.full(n, -np.inf, np.float32)
+    inside = np.flatnonzero(labels)
+    np.maximum.at(peaks, labels.ravel()[inside] - 1, logits.ravel()[inside])
+    return peaks.tolist()
+
+
+def _size(array: np.ndarray) -> str:
+    return f"{array.shape[1]}x{array.shape[0]} px"
+
+
+def image_iou(counts: Counts) -> float | None:
+    """The IoU of a single image; None where it has no part in nIoU."""
+    return counts.iou_sum / RATIO_UNIT if counts.n_iou_images else None

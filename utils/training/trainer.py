@@ -20,6 +20,7 @@ from ..data.dataset import PairDataset
 from ..data.sampling import EpochSampler, TrainingView, hold_out
 from ..data.transforms import Compose, RandomOrientation, Resize, TargetCrop, Transform
 from ..metrics.counts import Counts, count, figures
+from ..metrics.protocols import Map
 from ..metrics.report import one_line
 from ..options import InputError
 from .losses import soft_iou
@@ -167,7 +168,7 @@ def validate(
         if size:
             image, mask = Resize(size)(image, mask)
         logits = net(image[None].to(device)).target
-        counts += count((logits[0, 0] > 0).cpu().numpy(), mask[0].numpy() > 0)
+        counts += count(Map(logits[0, 0].cpu().numpy()), mask[0].numpy() > 0)
     return counts
 
 

@@ -1,75 +1,114 @@
+import cv2
 import numpy as np
 import pytest
 import scipy.io
 
 from utils.data.images import encode_png
-from utils.metrics.scoring import score
+from utils.metrics.protocols import CORRECTED, PUBLISHED
+from utils.metrics.scoring import Job, pair_files, score
 from utils.options import InputError
 
 
-@pytest.fixture
-def folders(tmp_path):
-    predictions, masks = tmp_path / "mat", tmp_path / "masks"
-    predictions.mkdir(), masks.mkdir()
-    for stem, row in (("a", 10), ("b", 20)):
-        mask = np.zeros((40, 60), np.uint8)
-        mask[row : row + 3, 30:33] = 255
-        (masks / f"{stem}.png").write_bytes(encode_png(mask))
-        scipy.io.savemat(predictions / f"{stem}.mat", {"T": mask.astype(np.float32) - 100})
-    return predictions, masks
+def job(folders, **changes):
+    return Job(pair_files(*folders), [CORRECTED, PUBLISHED])._replace(**changes)
 
 
-def test_a_perfect_export(folders):
-    counts = score(*folders)
-    assert (counts.n_images, counts.tp_px, counts.fp_px, counts.fn_px) == (2, 18, 0, 0)
-    assert (counts.n_hits, counts.n_targets) == (2, 2)
+def sums(chunks):
+    """Sums over all chunks, by protocol, and the images."""
+    chunks = list(chunks)
+    scores = [sum(parts[1:], parts[0]) for parts in zip(*(c.scores for c in chunks), strict=True)]
+    return scores, [image for chunk in chunks for image in chunk.images]
 
 
-def test_at_another_size(folders):
-    counts = score(*folders, size=20)
-    assert counts.n_pixels == 2 * 400 and counts.n_targets == 2
+def same_arrays(a, b):
+    return all(np.array_equal(x, vars(b)[name]) for name, x in vars(a).items())
+
+
+def equal(a, b):
+    return (
+        a.counts == b.counts
+        and same_arrays(a.roc, b.roc)
+        and same_arrays(a.froc, b.froc)
+        and np.array_equal(a.replicates, b.replicates)
+    )
+
+
+def test_counts_of_a_folder(folders):
+    (corrected, published), images = sums(score(job(folders)))
+    c = corrected.counts
+    assert (c.n_images, c.n_targets, c.n_hits, c.n_false) == (20, 19, 16, 5)
+    assert (c.tp_px, c.fn_px, c.fp_px, c.fa_px) == (16 * 6, 16 * 3 + 3 * 9, 15, 15)
+    assert c.n_pixels == 20 * 40 * 60 + 10 * (64 * 48 - 40 * 60)
+    assert published.counts.fa_of_px == 20 * 512 * 512
+    assert published.counts.n_undecided == 1
+    assert [image.name for image in images] == [f"{i:02}" for i in range(20)]
+
+    outcomes = [target.outcome for image in images for target in image.targets]
+    assert sorted(set(outcomes)) == ["false alarm", "hit", "missed"]
+    assert outcomes.count("hit") == 16 and outcomes.count("missed") == 3
+    (found,) = images[1].targets
+    assert (found.area_px, found.peak_logit) == (9, 5)
+    assert found.distance_px == pytest.approx(0.5) and found.iou == pytest.approx(6 / 9)
+
+
+def test_parts_add_up_to_the_whole(folders):
+    whole, _ = sums(score(job(folders)))
+    files = job(folders).files
+    parts = [sums(score(job(folders, files=part)))[0] for part in (files[13:], files[:13])]
+    for i in range(2):
+        assert equal(whole[i], parts[0][i] + parts[1][i])
+
+
+def test_processes_change_nothing(folders):
+    alone, images = sums(score(job(folders)))
+    together, same = sums(score(job(folders), workers=2))
+    assert images == same
+    assert all(equal(a, b) for a, b in zip(alone, together, strict=True))
+
+
+def test_a_worker_names_the_bad_file(folders):
+    (folders[0] / "07.mat").write_bytes(b"")
+    with pytest.raises(InputError, match=r"07\.mat: not a \.mat file"):
+        list(score(job(folders), workers=2))
 
 
 def test_results_for_other_images_than_the_masks(folders):
-    predictions, masks = folders
-    (predictions / "b.mat").rename(predictions / "c.mat")
+    (folders[0] / "01.mat").rename(folders[0] / "x.mat")
     with pytest.raises(
-        InputError, match="1 of its 2 masks have no prediction and 1 predictions no"
+        InputError, match="1 of its 20 masks have no prediction and 1 predictions no"
     ):
-        score(predictions, masks)
+        pair_files(*folders)
 
 
 def test_sizes_that_differ(folders):
-    predictions, masks = folders
-    scipy.io.savemat(predictions / "b.mat", {"T": np.zeros((5, 6))})
-    with pytest.raises(InputError, match=r"b\.mat: 6x5 px, but its mask has 60x40"):
-        score(predictions, masks)
+    scipy.io.savemat(folders[0] / "01.mat", {"T": np.full((20, 30), -5.0)})
+    with pytest.raises(InputError, match=r"01\.mat: 30x20 px, but its mask has 60x40 px; --resize"):
+        list(score(job(folders)))
+    assert sums(score(job(folders, resize=True)))[0][0].counts.n_images == 20
+    # where every protocol has a size of its own there is nothing to ask for
+    assert sums(score(job(folders, protocols=[PUBLISHED])))[0][0].counts.n_images == 20
 
 
-@pytest.mark.parametrize(
-    "content, message",
-    [
-        ({"S": np.zeros((40, 60))}, "expected a variable T"),
-        ({"T": np.zeros((2, 40, 60))}, "expected a variable T"),
-        ({"T": "text"}, "expected a variable T"),
-        ({"T": np.full((40, 60), np.nan)}, "NaN or infinity"),
-    ],
-)
-def test_what_is_no_map_of_logits(folders, content, message):
-    predictions, masks = folders
-    scipy.io.savemat(predictions / "b.mat", content)
-    with pytest.raises(InputError, match=rf"b\.mat: .*{message}"):
-        score(predictions, masks)
+def test_a_method_that_writes_pictures_scores_as_its_logits(folders, tmp_path):
+    pictures = tmp_path / "png"
+    pictures.mkdir()
+    for path in folders[0].iterdir():
+        logits = scipy.io.loadmat(path)["T"]
+        levels = np.rint(255 / (1 + np.exp(-logits))).astype(np.uint8)
+        (pictures / f"{path.stem}_Pred.png").write_bytes(encode_png(levels))
+    a, _ = sums(score(job(folders)))
+    b, _ = sums(score(job((pictures, folders[1]))))
+    assert a[0].counts == b[0].counts
 
 
-@pytest.mark.parametrize("data", [b"", b"text", b"MATLAB 5.0 MAT-file" + bytes(200)])
-def test_a_damaged_file(folders, data):
-    predictions, masks = folders
-    (predictions / "b.mat").write_bytes(data)
-    with pytest.raises(InputError, match=r"b\.mat: "):
-        score(predictions, masks)
-
-
-def test_no_predictions_at_all(folders, tmp_path):
-    with pytest.raises(InputError, match="no such folder"):
-        score(tmp_path / "nothing", folders[1])
+def test_mask_rules_are_the_protocols(folders):
+    path = folders[1] / "01.png"
+    mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    row, column = np.argwhere(mask)[0]
+    mask[row, column] = 200  # a grey edge
+    path.write_bytes(encode_png(mask))
+    one = job(folders)._replace(files=pair_files(*folders)[1:2])
+    corrected, published = sums(score(one._replace(protocols=[CORRECTED, PUBLISHED])))[0]
+    native = PUBLISHED.mask(mask)
+    assert corrected.counts.tp_px + corrected.counts.fn_px == 9
+    assert native.sum() == 8 and published.counts.n_targets == 1

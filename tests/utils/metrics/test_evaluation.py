@@ -1,0 +1,131 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+import scipy.io
+
+from utils.metrics import report
+from utils.metrics.counts import Counts, count
+from utils.metrics.curves import Curve
+from utils.metrics.evaluation import evaluate, thinned
+from utils.metrics.protocols import CORRECTED, PUBLISHED, Map
+from utils.metrics.scoring import Job, pair_files
+from utils.options import InputError
+
+
+@pytest.fixture
+def evaluation(folders, tmp_path):
+    job = Job(pair_files(*folders), [CORRECTED, PUBLISHED])
+    return evaluate("ours", job, tmp_path / "out", {"dataset": "some"})
+
+
+def strict_json(path):
+    def refuse(text):
+        raise AssertionError(f"{text} in JSON")
+
+    return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+
+
+def test_metrics_json(evaluation, tmp_path):
+    content = strict_json(tmp_path / "out" / "metrics.json")
+    assert content["schema"] == 2 and content["dataset"] == "some" and content["method"] == "ours"
+    corrected, published = content["corrected"], content["published"]
+    assert corrected["pd"] == 16 / 19 and corrected["n_hits"] == 16 and corrected["fa_px"] == 15
+    assert corrected["iou"] == 96 / (96 + 75 + 15)
+    low, high = corrected["intervals"]["iou"]
+    assert low < corrected["iou"] < high
+    assert corrected["pd_over_25"] is None and published["pd_over_25"] is not None
+    assert 0.5 < corrected["roc_auc"] <= 1 and 0 < corrected["average_precision"] <= 1
+    assert corrected["pd_at_fa_1e-6"] < corrected["pd_at_fa_1e-5"] + 1e-9
+    assert corrected["protocol"]["matching"] == "assignment"
+    assert published["protocol"]["denominator"] == 512 * 512
+    assert content["warnings"] == [
+        "published: undefined for 1 of 20 images (empty mask or all-zero map); the corrected rule "
+        "was used there"
+    ]
+
+
+def test_tables_of_images_targets_and_curves(evaluation, tmp_path):
+    def read(name):
+        with (tmp_path / "out" / name).open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    images = read("per_image.csv")
+    assert len(images) == 20 and images[0]["image"] == "00" and float(images[0]["iou"]) == 0
+    assert sum(int(row["n_hits"]) for row in images) == 16
+    targets = read("per_target.csv")
+    assert sum(row["outcome"] == "missed" for row in targets) == 3
+    assert all(row["distance_px"] == "" for row in targets if row["outcome"] != "hit")
+    curves = read("curve.csv")
+    assert {(row["protocol"], row["curve"]) for row in curves} == {
+        ("corrected", "roc"),
+        ("corrected", "precision_recall"),
+        ("corrected", "froc"),
+        ("published", "roc"),
+    }
+
+
+def test_nothing_is_left_of_an_evaluation_that_fails(folders, tmp_path):
+    (folders[0] / "19.mat").write_bytes(b"x")
+    with pytest.raises(InputError):
+        evaluate("ours", Job(pair_files(*folders), [CORRECTED]), tmp_path / "out", {})
+    assert not list((tmp_path / "out").glob("**/*.*"))
+
+
+def test_a_folder_of_another_kind_is_doubted(folders, tmp_path):
+    for path in folders[0].iterdir():
+        scipy.io.savemat(path, {"T": np.full_like(scipy.io.loadmat(path)["T"], 0.25)})
+    job = Job(pair_files(*folders), [CORRECTED])
+    (warning,) = evaluate("ours", job, tmp_path / "out", {}).warnings
+    assert "--probabilities" in warning
+
+
+def test_thinning_keeps_the_line():
+    curve = Curve(np.arange(7)[::-1], np.arange(7) / 6, np.array([0, 0, 0, 1, 1, 1, 1.0]))
+    assert thinned(curve).x.tolist() == [0, 2 / 6, 3 / 6, 1]
+
+
+def test_figures_stand_beside_their_counts(evaluation):
+    text = report.table(evaluation)
+    heading, *lines = text.splitlines()
+    assert heading.split() == "corrected, native size published, 256x256".split()
+    rows = {line[:17].strip(): line for line in lines}
+    assert "51.61 %" in rows["IoU"] and "96/186 px" in rows["IoU"]
+    assert "84.21 %" in rows["Pd"] and "16/19 targets" in rows["Pd"]
+    assert "15/54720 px" in rows["Fa x1e-6"]
+    assert "undefined" in rows["Pd, 1-4 px"]
+    assert rows["Pd at Fa 1e-6"].count("%") == 1
+
+
+def test_one_line():
+    true = np.zeros((100, 100), bool)
+    true[10:12, 10:12] = True
+    logits = np.where(true, 3, -3).astype(np.float32)
+    logits[50, 50] = 1
+    counts = count(Map(logits), true)
+    assert report.one_line(counts) == "IoU 0.8000  nIoU 0.8000  Pd 1/1  Fa 100.00e-6"
+    assert report.one_line(Counts()).count("undefined") == 3
+
+
+@pytest.fixture
+def two(evaluation):
+    figures = evaluation.results["corrected"].figures | {"iou": 0.9, "fa": 5e-3, "niou": None}
+    worse = evaluation.results["corrected"]._replace(figures=figures)
+    return [evaluation, evaluation._replace(name="a|b_c,d", results={"corrected": worse})]
+
+
+def test_comparison_in_markdown(two):
+    header, rule, ours, other = report.comparison(two, "corrected", "markdown").splitlines()
+    assert header.startswith("| method | IoU % | nIoU % |") and "Fa ×1e-6" in header
+    assert len({line.replace(r"\|", "").count("|") for line in (header, rule, ours, other)}) == 1
+    assert ours.startswith("| ours | 51.61 | **") and "**274.12**" in ours
+    assert other.startswith(r"| a\|b_c,d | **90.00** | - |") and "5000.00" in other
+
+
+def test_comparison_in_latex_and_csv(two):
+    text = report.comparison(two, "corrected", "latex")
+    assert r"a|b\_c,d & \textbf{90.00} & - &" in text and text.endswith(r"\end{tabular}")
+    rows = list(csv.reader(report.comparison(two, "corrected", "csv").splitlines()))
+    assert rows[0][:2] == ["method", "IoU (%)"] and rows[2][:3] == ["a|b_c,d", "90.00", "-"]
+    assert len({len(row) for row in rows}) == 1

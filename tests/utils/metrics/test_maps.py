@@ -1,0 +1,102 @@
+import cv2
+import numpy as np
+import pytest
+import scipy.io
+
+from utils.data.images import encode_png
+from utils.metrics.maps import doubt, list_files, read_map
+from utils.metrics.protocols import Map
+from utils.options import InputError
+
+
+def save(path, values):
+    if path.suffix == ".mat":
+        scipy.io.savemat(path, {"T": values})
+    elif path.suffix == ".npy":
+        np.save(path, values)
+    else:
+        path.write_bytes(cv2.imencode(path.suffix, values)[1].tobytes())
+    return path
+
+
+logits = np.array([[-3.0, 0.5], [9.0, -0.25]])
+shares = np.array([[0.0, 0.25], [1.0, 0.75]])
+
+
+@pytest.mark.parametrize(
+    "name, values, kind, expected, are_logits",
+    [
+        ("a.mat", logits, None, logits, True),
+        ("a.mat", logits.astype(np.float32), "logits", logits, True),
+        ("a.mat", shares, "probabilities", shares, False),
+        ("a.npy", logits, "logits", logits, True),
+        ("a.npy", logits[None, :, :, None], "logits", logits, True),
+        ("a.npy", shares, "probabilities", shares, False),
+        ("a.npy", shares > 0.5, None, shares > 0.5, False),
+        ("a.npy", np.array([[0, 51], [255, 204]], np.uint8), None, [[0, 0.2], [1, 0.8]], False),
+        ("a.npy", np.array([[0, 3], [-1, 2]]), "binary", [[0, 1], [0, 1]], False),
+        ("a.png", np.array([[0, 51], [255, 204]], np.uint8), None, [[0, 0.2], [1, 0.8]], False),
+        ("a.PNG", np.array([[0, 1], [1, 0]], np.uint8), "binary", [[0, 1], [1, 0]], False),
+        ("a.tif", np.array([[0, 13107], [65535, 0]], np.uint16), None, [[0, 0.2], [1, 0]], False),
+        ("a.tiff", logits.astype(np.float32), "logits", logits, True),
+    ],
+)
+def test_every_kind_of_file(tmp_path, name, values, kind, expected, are_logits):
+    found = read_map(save(tmp_path / name, values), kind)
+    np.testing.assert_allclose(found.values, np.asarray(expected, np.float32), atol=1e-6)
+    assert found.values.dtype == np.float32 and found.are_logits == are_logits
+
+
+@pytest.mark.parametrize(
+    "name, values, kind, message",
+    [
+        ("a.npy", logits, None, "say what they are: --logits or --probabilities"),
+        ("a.tif", logits.astype(np.float32), None, "say what they are"),
+        ("a.npy", logits, "probabilities", "values from -3 to 9 are no probabilities"),
+        ("a.png", np.zeros((2, 2), np.uint8), "logits", "uint8 values are no logits"),
+        ("a.mat", np.array([[np.nan, 1]]), None, "NaN or infinity"),
+        ("a.npy", np.array([[np.inf, 1]]), "logits", "NaN or infinity"),
+        ("a.npy", np.zeros((2, 3, 4)), "logits", r"not float64 of shape \(2, 3, 4\)"),
+        ("a.npy", np.array(["x"]), "logits", "expected a map"),
+        ("a.npy", np.array([{}], object), "logits", "not a .npy file that can be read"),
+    ],
+)
+def test_what_is_no_map(tmp_path, name, values, kind, message):
+    if values.dtype == object:
+        np.save(tmp_path / name, values, allow_pickle=True)
+    else:
+        save(tmp_path / name, values)
+    with pytest.raises(InputError, match=rf"a\.\w+: .*{message}"):
+        read_map(tmp_path / name, kind)
+
+
+@pytest.mark.parametrize("name", ["a.mat", "a.npy", "a.png"])
+@pytest.mark.parametrize("data", [b"", b"text", b"MATLAB 5.0 MAT-file" + bytes(200)])
+def test_a_damaged_file(tmp_path, name, data):
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(InputError, match=rf"{name}: "):
+        read_map(tmp_path / name)
+
+
+def test_another_variable(tmp_path):
+    scipy.io.savemat(tmp_path / "a.mat", {"S": logits})
+    with pytest.raises(InputError, match="expected a variable T, found S"):
+        read_map(tmp_path / "a.mat")
+
+
+def test_names_of_images(tmp_path):
+    for name in ("Misc_1_pixels0.png", "Misc_10_Pred.PNG", "Misc_2.png", ".x.png", "notes.txt"):
+        (tmp_path / name).write_bytes(encode_png(np.zeros((2, 2), np.uint8)))
+    assert list(list_files(tmp_path, (".png",))) == ["Misc_1", "Misc_10", "Misc_2"]
+    (tmp_path / "Misc_2_Pred.png").write_bytes(b"")
+    with pytest.raises(InputError, match="is of the same image; keep one"):
+        list_files(tmp_path, (".png",))
+    with pytest.raises(InputError, match="no file in it"):
+        list_files(tmp_path, (".mat",))
+
+
+def test_doubts():
+    assert "--probabilities" in doubt(Map(shares.astype(np.float32)))
+    assert "--binary" in doubt(Map(np.float32([[0, 1 / 255]]), are_logits=False))
+    assert doubt(Map(np.float32([[0, 0]]), are_logits=False)) is None
+    assert doubt(Map(logits.astype(np.float32))) is None

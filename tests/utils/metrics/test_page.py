@@ -1,0 +1,100 @@
+import json
+import re
+import shutil
+import subprocess
+
+import cv2
+import numpy as np
+import pytest
+
+from utils.metrics.evaluation import evaluate
+from utils.metrics.page import write_page
+from utils.metrics.plots import draw
+from utils.metrics.protocols import CORRECTED, PUBLISHED
+from utils.metrics.scoring import Job, pair_files
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+@pytest.fixture
+def page(folders, tmp_path):
+    job, seen = Job(pair_files(*folders), [CORRECTED, PUBLISHED]), []
+    evaluation = evaluate("a <b> & c", job, tmp_path / "out", {}, on_image=seen.append)
+    path = tmp_path / "out" / "report.html"
+    write_page(path, evaluation, job, seen, folders[1].with_name("images"))
+    return path
+
+
+def test_images_come_worst_first_with_their_outlines(page):
+    text = page.read_text(encoding="utf-8")
+    ious = [float(v) for v in re.findall(r"</b> IoU ([\d.]+),", text)]
+    assert len(ious) == 20 and ious == sorted(ious)
+    assert "a &lt;b&gt; &amp; c" in text and "<b> & c" not in text
+    figures = re.findall(r'<figure data-is="([^"]+)">(.*?)</figure>', text, re.S)
+    for kinds, body in figures:
+        assert ('<path class="missed"' in body) == ("missed" in kinds)
+        assert ('<path class="false"' in body) == ("false" in kinds)
+        if kinds == "perfect":
+            assert '<path class="truth"' in body and '<path class="hit"' in body
+    assert {kinds for kinds, _ in figures} == {"missed", "false", "perfect", "missed false"} - (
+        {"missed false"} if not any(k == "missed false" for k, _ in figures) else set()
+    )
+
+
+def test_the_page_needs_nothing_else(page):
+    text = page.read_text(encoding="utf-8")
+    assert not re.search(r"""(src|href)=["'](?!data:)""", text)
+    assert "http://" not in text and "https://" not in text
+
+
+def test_without_pictures_the_probability_is_shown(folders, tmp_path):
+    job, seen = Job(pair_files(*folders), [PUBLISHED]), []
+    evaluation = evaluate("m", job, tmp_path, {}, on_image=seen.append)
+    write_page(tmp_path / "report.html", evaluation, job, seen, tmp_path / "nowhere")
+    assert (tmp_path / "report.html").read_text(encoding="utf-8").count("<image href=") == 20
+
+
+def test_curves_of_several_methods_are_drawn_together(folders, tmp_path):
+    job = Job(pair_files(*folders), [CORRECTED, PUBLISHED])
+    a = evaluate("a", job, tmp_path / "a", {})
+    alone = draw([a], "corrected")
+    assert set(alone) == {"roc", "precision_recall", "froc"}
+    assert set(draw([a], "published")) == {"roc"}
+    both = draw([a, a._replace(name="another method")], "corrected")
+    for name, png in both.items():
+        picture = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+        assert picture.shape == (600, 750, 3) and png != alone[name]
+
+
+@pytest.mark.skipif(not BROWSER, reason="no Chromium here")
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_in_a_browser(page, tmp_path, width):
+    """Press each button; count what is shown; no sideways scrolling, on a phone either."""
+    script = """<script>
+      const shown = () => [...figures].filter(f => f.offsetParent !== null).length;
+      const root = document.documentElement;
+      const result = {scroll: root.scrollWidth - root.clientWidth,
+        pictures: [...document.images].every(i => i.complete && i.naturalWidth > 0)};
+      for (const b of buttons) { b.click(); result[b.dataset.filter] = shown(); }
+      buttons[0].click();
+      figures[0].querySelector("svg").dispatchEvent(new Event("click"));
+      result.large = document.querySelectorAll("figure.large").length;
+      document.title = JSON.stringify(result);
+    </script></body>"""
+    tested = tmp_path / "tested.html"
+    text = page.read_text(encoding="utf-8")
+    tested.write_text(text.replace("</body>", script), encoding="utf-8")
+    shown = subprocess.run(
+        [
+            BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
+            "--no-first-run", "--disable-background-networking", "--disable-component-update",
+            "--disable-sync", f"--user-data-dir={tmp_path / 'browser'}",
+            f"--window-size={width},800", "--virtual-time-budget=5000", "--dump-dom",
+            tested.as_uri(),
+        ],
+        capture_output=True, timeout=120,
+    ).stdout.decode()  # fmt: skip
+    result = json.loads(re.search(r"<title>(.*?)</title>", shown)[1])
+    kinds = re.findall(r'data-is="([^"]+)"', text)
+    expected = {k: sum(k in of for of in kinds) for k in ("missed", "false", "perfect")}
+    assert result == {"scroll": 0, "pictures": True, "all": 20, "large": 1} | expected

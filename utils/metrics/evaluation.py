@@ -1,0 +1,181 @@
+"""One method's predictions, scored: figures by each protocol, and the files that hold them."""
+
+import csv
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from ..files import new_text, write_json
+from .counts import Counts, figures
+from .curves import (
+    Curve,
+    PixelSums,
+    average_precision,
+    froc,
+    pd_at,
+    precision_recall,
+    roc,
+    roc_auc,
+    target_roc,
+)
+from .intervals import intervals
+from .protocols import Protocol
+from .scoring import Image, Job, Score, Target, image_iou, score
+
+SCHEMA = 2  # of metrics.json; raised when a name in it changes its meaning
+FROC_LIMITS = {"pd_at_fa_1e-6": 1e-6, "pd_at_fa_1e-5": 1e-5}
+
+_IMAGE_COUNTS = (
+    "n_targets", "n_predictions", "n_hits", "n_false", "fa_px", "tp_px", "fp_px", "fn_px",
+)  # fmt: skip
+
+
+class Result(NamedTuple):
+    """What one protocol says of a method."""
+
+    protocol: Protocol
+    counts: Counts
+    figures: dict[str, float | None]  # those of `counts.figures`, and those of the curves
+    intervals: dict[str, list[float] | None]  # 95 %, of the figures that come from counts
+    curves: dict[str, Curve]
+
+
+class Evaluation(NamedTuple):
+    """A method, scored."""
+
+    name: str
+    results: dict[str, Result]  # by the name of the protocol
+    warnings: list[str]
+
+
+def _curves(sums: Score) -> dict[str, Curve]:
+    """The curves that a protocol has."""
+    if not isinstance(sums.roc, PixelSums):
+        return {"roc": target_roc(sums.roc)}
+    curves = {"roc": roc(sums.roc), "precision_recall": precision_recall(sums.roc)}
+    return curves | ({"froc": froc(sums.froc)} if sums.froc.n_pixels else {})
+
+
+def evaluate(
+    name: str,
+    job: Job,
+    folder: Path,
+    facts: dict[str, Any],
+    workers: int = 0,
+    on_image: Callable[[Image], None] = lambda image: None,
+) -> Evaluation:
+    """Score a method; write ``metrics.json`` and tables of images, targets and curves.
+
+    ``per_image.csv`` and ``per_target.csv`` hold the first of the protocols, ``curve.csv`` all.
+
+    Args:
+        name: of the method.
+        job: what to score.
+        folder: where the files go.
+        facts: further entries of metrics.json.
+        workers: processes; 0: this one alone.
+        on_image: called with each image, in order.
+
+    Raises:
+        InputError: a file that cannot be read or written, sizes that differ.
+    """
+    total: list[Score] | None = None
+    doubts: dict[str, int] = {}
+    bar = tqdm(
+        total=len(job.files), desc=name, unit="image", dynamic_ncols=True, leave=False, delay=2
+    )
+    with ExitStack() as stack:
+        stack.enter_context(bar)
+        images = csv.writer(stack.enter_context(new_text(folder / "per_image.csv")))
+        targets = csv.writer(stack.enter_context(new_text(folder / "per_target.csv")))
+        images.writerow(["image", "iou", *_IMAGE_COUNTS])
+        targets.writerow(["image", *Target._fields])
+        for chunk in score(job, workers):
+            total = (
+                [a + b for a, b in zip(total, chunk.scores, strict=True)] if total else chunk.scores
+            )
+            for image in chunk.images:
+                iou = image_iou(image.counts)
+                numbers = (getattr(image.counts, column) for column in _IMAGE_COUNTS)
+                images.writerow([image.name, _cell(iou), *numbers])
+                targets.writerows([image.name, *map(_cell, t)] for t in image.targets)
+                if image.doubt:
+                    doubts[image.doubt] = doubts.get(image.doubt, 0) + 1
+                on_image(image)
+            bar.update(len(chunk.images))
+    results = {p.name: _result(p, s) for p, s in zip(job.protocols, total, strict=True)}
+    evaluation = Evaluation(name, results, _warnings(results, doubts))
+    _write_curves(folder / "curve.csv", evaluation)
+    write_json(folder / "metrics.json", facts | as_json(evaluation))
+    return evaluation
+
+
+def as_json(evaluation: Evaluation) -> dict[str, Any]:
+    """Figures as fractions, null where undefined; counts; 95 % intervals; the protocols' rules."""
+    content: dict[str, Any] = {"schema": SCHEMA, "method": evaluation.name}
+    for name, result in evaluation.results.items():
+        counts = asdict(result.counts)
+        content[name] = {
+            **result.figures,
+            **{key: value for key, value in counts.items() if not key.endswith("_sum")},
+            "intervals": result.intervals,
+            "protocol": asdict(result.protocol),
+        }
+    return content | {"warnings": evaluation.warnings}
+
+
+def _result(protocol: Protocol, sums: Score) -> Result:
+    curves = _curves(sums)
+    found = figures(sums.counts, protocol)
+    found["roc_auc"] = roc_auc(curves["roc"])
+    if "precision_recall" in curves:
+        found["average_precision"] = average_precision(curves["precision_recall"])
+    if "froc" in curves:
+        found |= {name: pd_at(curves["froc"], fa) for name, fa in FROC_LIMITS.items()}
+    return Result(protocol, sums.counts, found, intervals(sums.replicates, protocol), curves)
+
+
+def _warnings(results: dict[str, Result], doubts: dict[str, int]) -> list[str]:
+    n = next(iter(results.values())).counts.n_images
+    found = [doubt for doubt, times in doubts.items() if times == n]
+    for name, result in results.items():
+        if result.counts.n_undecided:
+            found.append(
+                f"{name}: undefined for {result.counts.n_undecided} of {n} images (empty mask or "
+                "all-zero map); the corrected rule was used there"
+            )
+        if not result.counts.n_targets:
+            found.append(f"{name}: there is no target in any mask")
+    return found
+
+
+def _write_curves(path: Path, evaluation: Evaluation) -> None:
+    with new_text(path) as file:
+        writer = csv.writer(file)
+        writer.writerow(["protocol", "curve", "threshold", "x", "y"])
+        for protocol, result in evaluation.results.items():
+            for name, curve in result.curves.items():
+                for point in zip(*thinned(curve), strict=True):
+                    writer.writerow([protocol, name, *map(_cell, point)])
+
+
+def thinned(curve: Curve) -> Curve:
+    """A curve without the points between two of the same y, which draw the same line."""
+    y = curve.y
+    if len(y) < 3:
+        return curve
+    inner = (y[1:-1] == y[:-2]) & (y[1:-1] == y[2:])
+    keep = np.r_[True, ~inner, True]
+    return Curve(curve.thresholds[keep], curve.x[keep], curve.y[keep])
+
+
+def _cell(value: Any) -> Any:
+    """Empty where undefined; floats to 6 digits."""
+    if value is None or (isinstance(value, float | np.floating) and np.isnan(value)):
+        return ""
+    return f"{value:.6g}" if isinstance(value, float | np.floating) else value

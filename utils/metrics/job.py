@@ -1,0 +1,113 @@
+"""One method or several: scored, printed, drawn."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..files import write_bytes
+from ..options import InputError
+from . import report as text
+from .evaluation import evaluate
+from .maps import Kind
+from .page import write_page
+from .plots import draw
+from .protocols import Protocol
+from .scoring import Image, Job, pair_files
+
+
+class Method(NamedTuple):
+    """A name for a folder of predictions."""
+
+    name: str
+    predictions: Path
+
+    @classmethod
+    def parse(cls, argument: str) -> "Method":
+        """``NAME=DIR``; ``DIR`` alone is its own name, ``DIR/mat`` and ``DIR/img`` that of DIR."""
+        name, equals, folder = argument.partition("=")
+        if equals and name:
+            return cls(name, Path(folder))
+        path = Path(argument)
+        stem = path.resolve().parent.name if path.name in ("mat", "img") else path.resolve().name
+        return cls(stem, path)
+
+
+def run(
+    methods: Sequence[Method],
+    masks: Path,
+    output: Path,
+    *,
+    images: Path,
+    protocols: Sequence[Protocol],
+    size: int | None,
+    resize: bool,
+    kind: Kind | None,
+    seed: int,
+    workers: int,
+    facts: dict[str, Any],
+    table: str | None,
+    plots: bool,
+    report: bool,
+) -> None:
+    """Score each method; print its figures; write what `evaluate` writes, and what is asked for.
+
+    Args:
+        methods: one, whose files go to ``output``, or several, with a folder of its name each.
+        masks: folder of the true masks.
+        output: folder of all that is written.
+        images: folder of the images, for the report.
+        protocols: the rules; tables of methods and the report show the first.
+        size: replaces the size of every protocol.
+        resize: bring predictions to the size of their mask.
+        kind: what the values of the predictions are, where their type does not tell.
+        seed: of the bootstrap intervals.
+        workers: processes.
+        facts: entries of metrics.json.
+        table: format of the printed table of methods; None: Markdown, if there are several.
+        plots: draw the curves of all methods.
+        report: write a page of each method.
+
+    Raises:
+        InputError: bad predictions or masks, two methods of one name, nowhere to write.
+    """
+    names = [method.name for method in methods]
+    if len(set(names)) < len(names) or any(name in ("", ".", "..") for name in names):
+        raise InputError(f"--predictions: {', '.join(names)}: give each method a NAME= of its own")
+    if size:
+        protocols = [replace(protocol, size=size) for protocol in protocols]
+    jobs = [
+        Job(pair_files(method.predictions, masks), protocols, kind, resize, seed)
+        for method in methods
+    ]
+    evaluations = []
+    for method, job in zip(methods, jobs, strict=True):
+        folder = output if len(methods) == 1 else output / method.name
+        seen: list[Image] = []
+        evaluation = evaluate(
+            method.name,
+            job,
+            folder,
+            facts | {"predictions": str(method.predictions), "masks": str(masks)},
+            workers,
+            seen.append if report else lambda image: None,
+        )
+        evaluations.append(evaluation)
+        counts = evaluation.results[protocols[0].name].counts
+        print(f"{method.name}: {counts.n_images} images, {counts.n_targets} targets, {masks}")
+        print(text.table(evaluation))
+        for warning in evaluation.warnings:
+            print(f"warning: {warning}")
+        print(f"written to {folder / 'metrics.json'}")
+        if report:
+            write_page(folder / "report.html", evaluation, job, seen, images)
+            print(f"report: {folder / 'report.html'}")
+    if table or len(methods) > 1:
+        for protocol in protocols:
+            print(f"\n{protocol.name}, {text.size_name(protocol.size)}:")
+            print(text.comparison(evaluations, protocol.name, table or "markdown"))
+    first = protocols[0].name
+    if plots:
+        for name, png in draw(evaluations, first).items():
+            write_bytes(output / f"{name}.png", png)
+        print(f"curves: {output / '*.png'}")

@@ -1,0 +1,109 @@
+"""Prediction files of any method to maps."""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import scipy.io
+
+from ..data.images import read_levels, unit_interval
+from ..options import InputError
+from .protocols import Map
+
+Kind = Literal["logits", "probabilities", "binary"]
+
+SUFFIXES = (".mat", ".npy", ".png", ".tif", ".tiff", ".bmp")
+_ENDINGS = ("_Pred", "_pixels0")  # what other codebases append to the name of the image
+
+
+def list_files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
+    """Files by the name of their image: the stem, less ``_Pred`` or ``_pixels0``; sorted.
+
+    Raises:
+        InputError: no such folder, no such file in it, or two of one name.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in suffixes or path.name.startswith("."):
+            continue
+        name = path.stem
+        for ending in _ENDINGS:
+            name = name.removesuffix(ending)
+        if name in found:
+            raise InputError(f"{path}: {found[name].name} is of the same image; keep one")
+        found[name] = path
+    if not found:
+        raise InputError(f"{folder}: no file in it ({', '.join(suffixes)})")
+    return dict(sorted(found.items()))
+
+
+def read_map(path: Path, kind: Kind | None = None) -> Map:
+    """Read ``T`` of a .mat file, a .npy array, or an image.
+
+    Integers are probabilities, over the largest of their type; bool is 0 or 1; floats are logits in
+    a .mat file, and elsewhere what ``kind`` says.
+
+    Args:
+        path: the file; its array is (H, W), or has further axes of length 1.
+        kind: what the values are; "binary": > 0 is a target. None: as above.
+
+    Raises:
+        InputError: a file that cannot be read, values that are not finite or not of this kind.
+    """
+    values = _read(path)
+    values = np.squeeze(values) if values.ndim > 2 else values
+    if values.ndim != 2 or values.dtype.kind not in "buif":
+        raise InputError(
+            f"{path}: expected a map (H, W) of numbers, not {values.dtype} of shape {values.shape}"
+        )
+    if not np.isfinite(values).all():
+        raise InputError(f"{path}: holds NaN or infinity")
+    if kind == "binary" or values.dtype.kind == "b":
+        return Map((values > 0).astype(np.float32), are_logits=False)
+    if values.dtype in (np.uint8, np.uint16):
+        if kind == "logits":
+            raise InputError(f"{path}: {values.dtype} values are no logits; leave out --logits")
+        return Map(unit_interval(values), are_logits=False)
+    if kind is None:
+        if path.suffix.lower() != ".mat":
+            raise InputError(
+                f"{path}: {values.dtype} values; say what they are: --logits or --probabilities"
+            )
+        kind = "logits"
+    if kind == "probabilities" and not (values.min() >= 0 and values.max() <= 1):
+        raise InputError(
+            f"{path}: values from {values.min():g} to {values.max():g} are no probabilities; "
+            "give --logits"
+        )
+    return Map(values.astype(np.float32), are_logits=kind == "logits")
+
+
+def doubt(prediction: Map) -> str | None:
+    """What a map would look like if it were of another kind than it was read as.
+
+    One such map proves nothing; a whole folder of them does.
+    """
+    low, high = prediction.values.min(), prediction.values.max()
+    if prediction.are_logits and low >= 0 and high <= 1:
+        return "every value lies in [0, 1]: if they are probabilities, give --probabilities"
+    if not prediction.are_logits and 0 < high < 1.5 / 255:
+        return "no level is above 1: if they are masks of 0 and 1, give --binary"
+    return None
+
+
+def _read(path: Path) -> np.ndarray:
+    suffix = path.suffix.lower()
+    if suffix not in (".mat", ".npy"):
+        return read_levels(path, floats=True)
+    try:
+        if suffix == ".npy":
+            return np.load(path, allow_pickle=False)
+        content = scipy.io.loadmat(path)
+    except Exception as error:  # a damaged file can raise anything
+        raise InputError(f"{path}: not a {suffix} file that can be read") from error
+    if "T" not in content:
+        found = ", ".join(name for name in content if not name.startswith("__")) or "none"
+        raise InputError(f"{path}: expected a variable T, found {found}")
+    return np.asarray(content["T"])

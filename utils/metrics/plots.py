@@ -1,0 +1,49 @@
+"""Drawings of curves."""
+
+import io
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from .evaluation import Evaluation
+
+_AXES = {
+    "roc": ("false positive rate of pixels", "true positive rate of pixels", 1e-7),
+    "froc": ("Fa (false pixels per pixel)", "Pd", 1e-8),
+    "precision_recall": ("recall of pixels", "precision of pixels", None),
+}
+_AXES_OF_TARGETS = ("false positive rate of pixels", "touched targets", 1e-7)
+
+
+def draw(evaluations: Sequence[Evaluation], protocol: str) -> dict[str, bytes]:
+    """PNG files by the name of the curve, the methods together in each."""
+    results = [evaluation.results[protocol] for evaluation in evaluations]
+    drawn = {}
+    for curve in results[0].curves:
+        x_label, y_label, left = _AXES[curve]
+        if curve == "roc" and results[0].protocol.roc_rule == "targets":
+            x_label, y_label, left = _AXES_OF_TARGETS
+        figure = Figure(figsize=(5, 4), layout="constrained")
+        axes = figure.add_subplot()
+        for evaluation, result in zip(evaluations, results, strict=True):
+            _, x, y = result.curves[curve]
+            if left:  # a point at 0 lies at the left edge
+                x = x.clip(left)
+            style = "steps-post" if curve == "froc" else "default"
+            marker = "." if curve == "froc" else ""
+            axes.plot(x, y, label=evaluation.name, drawstyle=style, marker=marker)
+        if left:
+            axes.set_xscale("log")
+            axes.set_xlim(left, 1)
+        else:
+            axes.set_xlim(0, 1)
+        axes.set_ylim(0, 1.02)
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+        axes.set_title(f"{curve.replace('_', '-')}, {protocol} protocol", fontsize="medium")
+        axes.grid(alpha=0.3)
+        axes.legend()
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
+        drawn[curve] = buffer.getvalue()
+    return drawn

@@ -1,0 +1,134 @@
+"""The conventions of scoring, as data."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from scipy.special import expit, logit
+
+from ..data.images import target_pixels
+
+
+@dataclass(frozen=True)
+class Map:
+    """A method's answer for one image."""
+
+    values: np.ndarray  # (H, W) float32
+    are_logits: bool = True  # else probabilities in [0, 1]
+
+    def logits(self) -> np.ndarray:
+        """(H, W) float32; infinite where a probability is 0 or 1."""
+        return self.values if self.are_logits else logit(self.values)
+
+    @cached_property
+    def relative(self) -> np.ndarray:
+        """(H, W) float64: probability over its maximum in the image; 0 where all of it is 0."""
+        values = self.values.astype(np.float64)
+        probability = expit(values) if self.are_logits else values
+        return probability / (probability.max() or 1.0)
+
+    def positive(self) -> np.ndarray:
+        """(H, W) bool: probability > 0.5."""
+        return self.values > (0.0 if self.are_logits else 0.5)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How masks and predictions become counts, and counts become figures.
+
+    Attributes:
+        size: masks (nearest) and predictions (bilinear) are brought to size x size; None: they
+            stay as they are.
+        mask_rule: which pixels of a mask are a target's. "threshold": > 127 where the mask's
+            maximum exceeds 1, else > 0. "maximum": equal to the mask's maximum.
+        pixel_rule: which pixels of a prediction the segmentation figures take. "probability":
+            > 0.5, which is logit > 0. "relative": probability over its maximum in the image > 0.5.
+        detection_rule: the same for Pd and Fa.
+        matching: which predicted component hits which true one. "assignment": the most hits, among
+            those the least total distance. "first": for each true one in raster order the first
+            unused predicted one in raster order. "overlap": any common pixel.
+        distance: px that the centroids of a hit are less than apart; None with "overlap".
+        false_area: the pixels that Fa counts. "unmatched": of predicted components without a match.
+            "area value": of those whose area is not also the area of a matched one. "pixels": all
+            outside the targets.
+        denominator: what Fa divides them by: pixels of the "image", of its "background", or a
+            constant per image.
+        empty_rule: an image without a target. "skip": its IoU enters nIoU only where something is
+            predicted in it. "zero": its IoU is 0. "leave out": it enters no figure.
+        roc_rule: "pixels": both rates of pixels, all thresholds. "targets": 201 thresholds k/200
+            on relative probability; x: false pixels over background; y: targets with a pixel at or
+            over the threshold.
+        undefined: the value of 0/0.
+    """
+
+    name: str
+    size: int | None = None
+    mask_rule: Literal["threshold", "maximum"] = "threshold"
+    pixel_rule: Literal["probability", "relative"] = "probability"
+    detection_rule: Literal["probability", "relative"] = "probability"
+    matching: Literal["assignment", "first", "overlap"] = "assignment"
+    distance: float | None = 3.0
+    false_area: Literal["unmatched", "area value", "pixels"] = "unmatched"
+    denominator: Literal["image", "background"] | int = "image"
+    empty_rule: Literal["skip", "zero", "leave out"] = "skip"
+    roc_rule: Literal["pixels", "targets"] = "pixels"
+    undefined: float | None = None
+
+    def mask(self, levels: np.ndarray) -> np.ndarray:
+        """(H, W) uint8 or uint16, as stored -> (H, W) bool."""
+        if self.mask_rule == "maximum" and levels.any():
+            return levels == levels.max()
+        return target_pixels(levels)
+
+
+CORRECTED = Protocol("corrected")
+PUBLISHED = Protocol(
+    "published",
+    size=256,
+    mask_rule="maximum",
+    pixel_rule="relative",
+    matching="first",
+    distance=2.0,
+    false_area="area value",
+    denominator=512 * 512,
+    empty_rule="zero",
+    roc_rule="targets",
+    undefined=0.0,
+)
+
+PROTOCOLS = {
+    protocol.name: protocol
+    for protocol in (
+        CORRECTED,
+        PUBLISHED,
+        Protocol(
+            "drpca",
+            size=256,
+            mask_rule="maximum",
+            pixel_rule="relative",
+            detection_rule="relative",
+            matching="first",
+            false_area="area value",
+        ),
+        Protocol(
+            "rpcanet",
+            size=256,
+            mask_rule="maximum",
+            pixel_rule="relative",
+            matching="overlap",
+            distance=None,
+            false_area="pixels",
+            denominator="background",
+            empty_rule="leave out",
+        ),
+        Protocol(
+            "dnanet",
+            size=256,
+            matching="first",
+            false_area="area value",
+            denominator=256 * 256,
+        ),
+        Protocol("basicirstd", matching="first"),
+    )
+}
