@@ -4,9 +4,10 @@ import argparse
 import math
 import sys
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 
 class InputError(Exception):
@@ -74,12 +75,14 @@ def _checked(value: Any, text: str, holds: Callable[[Any], bool], expected: str)
     return value
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str) -> "torch.device":
     """``auto`` is the GPU where there is one.
 
     Raises:
         InputError: no such device on this machine.
     """
+    import torch  # here, for it takes seconds, and scoring does without
+
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

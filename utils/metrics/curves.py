@@ -6,11 +6,10 @@ Each kind is a set of sums of a fixed size, whatever the number of images.
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from .counts import Sums
-from .matching import Components, assign, components
+from .matching import Components, assign, unordered_components
 from .protocols import CORRECTED, Map
 
 BINS = 1 << 16
@@ -105,7 +104,7 @@ def froc_sums(prediction: Map, true: Components) -> FrocSums:
         if blobs:
             centroids, areas = blobs.components(detected)
         else:
-            labels, centroids, areas = components(detected)
+            labels, centroids, areas = unordered_components(detected)
             if area < logits.size // 8:
                 blobs = _Blobs.cut(logits, labels, len(areas))
         pairs = assign(true.centroids, centroids, CORRECTED.distance)
@@ -217,8 +216,6 @@ class _Blobs(NamedTuple):
 
     def components(self, detected: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Centroids in the image, and areas, of what is detected in the mosaic."""
-        _, _, stats, centroids = cv2.connectedComponentsWithStats(
-            detected.view(np.uint8), connectivity=8
-        )
-        blob = np.searchsorted(self.columns, centroids[1:, 0], side="right") - 1
-        return centroids[1:] + self.origins[blob], stats[1:, cv2.CC_STAT_AREA]
+        _, centroids, areas = unordered_components(detected)
+        blob = np.searchsorted(self.columns, centroids[:, 0], side="right") - 1
+        return centroids + self.origins[blob], areas

@@ -40,6 +40,14 @@ def components(mask: np.ndarray) -> Components:
     return Components(labels, centroids, areas)
 
 
+def unordered_components(mask: np.ndarray) -> Components:
+    """`components` in any order: faster where there is much in the mask."""
+    _, labels, stats, centroids = cv2.connectedComponentsWithStatsWithAlgorithm(
+        mask.view(np.uint8), 8, cv2.CV_32S, cv2.CCL_GRANA
+    )
+    return Components(labels, centroids[1:], stats[1:, cv2.CC_STAT_AREA])
+
+
 def match(true: Components, predicted: Components, protocol: Protocol) -> list[Pair]:
     """The hits, by the protocol's rule, in the order of the true components.
 
