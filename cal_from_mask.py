@@ -7,7 +7,7 @@ python cal_from_mask.py --predictions A=a/mat B=b/png --masks masks --table late
 
 from pathlib import Path
 
-from utils.data.catalogue import choose_dataset
+from utils.data.catalogue import DATA_ROOT, choose_dataset
 from utils.metrics.job import Method, run
 from utils.metrics.protocols import PROTOCOLS
 from utils.metrics.report import TABLE_FORMATS
@@ -110,7 +110,7 @@ def main() -> None:
 
     record = {}
     if arguments.predictions:
-        if not arguments.masks and not arguments.dataset:
+        if not arguments.masks and arguments.dataset is None:
             raise InputError("--predictions: say what to score against, --masks or --dataset")
         methods = [Method.parse(text) for text in arguments.predictions]
         output = arguments.output or arguments.results / "scores"
@@ -121,8 +121,10 @@ def main() -> None:
         output = arguments.output or export
     masks, facts = arguments.masks, {"dataset": None, "split": None}
     if not masks:
-        data_root = arguments.data_root or Path(record.get("data_root", "datasets"))
-        name = arguments.dataset or record.get("dataset") or methods[0].name
+        data_root = arguments.data_root or Path(record.get("data_root", DATA_ROOT))
+        name = arguments.dataset
+        if name is None:
+            name = record.get("dataset") or methods[0].name
         dataset = choose_dataset(name, data_root)
         split = arguments.split or record.get("split", "test")
         masks = dataset / split / "masks"

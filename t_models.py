@@ -7,7 +7,7 @@ python t_models.py --dataset IRSTD-1k --weights best.pkl --image-size 256
 from pathlib import Path
 
 from utils import checkpoint
-from utils.data.catalogue import choose_dataset
+from utils.data.catalogue import DATA_ROOT, choose_dataset
 from utils.options import Parser, choose_device, positive, run_door
 from utils.prediction.job import predict_split
 from utils.prediction.predictor import Predictor
@@ -49,14 +49,17 @@ def main() -> None:
     device = choose_device(arguments.device)
 
     dataset = None
-    if arguments.dataset:
-        dataset = choose_dataset(arguments.dataset, arguments.data_root or Path("datasets"))
+    if arguments.dataset is not None:
+        dataset = choose_dataset(arguments.dataset, arguments.data_root or DATA_ROOT)
     weights = arguments.weights or checkpoint.newest_weights(dataset.name if dataset else None)
     predictor = Predictor(weights, device, arguments.image_size)
-    info = predictor.checkpoint.info
     if not dataset:
-        data_root = arguments.data_root or Path(info.get("data_root", "datasets"))
-        dataset = choose_dataset(info.get("dataset"), data_root)
+        info = predictor.checkpoint.info
+        name = info.get("dataset")
+        if not name and not arguments.weights:  # published weights in Weight/<dataset>
+            name = weights.parent.name
+        data_root = arguments.data_root or Path(info.get("data_root", DATA_ROOT))
+        dataset = choose_dataset(name, data_root)
     results = arguments.results / dataset.name
     print(f"{weights}: predicting {dataset / arguments.split}")
     count = predict_split(predictor, dataset / arguments.split, results)

@@ -105,10 +105,6 @@ def _published_names(name: str) -> list[str]:
 
 
 def _differences(unknown: list[str], missing: list[str]) -> str:
-    """One line that names the entries, the first 20 of each kind."""
-    texts = []
-    for kind, names in (("unknown", unknown), ("missing", missing)):
-        if names:
-            rest = f" and {len(names) - 20} more" if len(names) > 20 else ""
-            texts.append(f"{kind}: {', '.join(names[:20])}{rest}")
-    return "; ".join(texts)
+    """One line that names the entries."""
+    kinds = (("unknown", unknown), ("missing", missing))
+    return "; ".join(f"{kind}: {', '.join(names)}" for kind, names in kinds if names)

@@ -1,3 +1,6 @@
+import os
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +14,28 @@ settings.register_profile("project", deadline=None, derandomize=True)
 settings.load_profile("project")
 
 torch.set_num_threads(1)  # the maps are small: threads cost more than they bring
+
+
+@pytest.fixture
+def without_rights(tmp_path):
+    """A context in which nobody's rights apply, and which the folders of the test are open to."""
+    if not hasattr(os, "geteuid"):
+        pytest.skip("permissions of POSIX")
+
+    @contextmanager
+    def nobody():
+        for folder in (tmp_path, *tmp_path.parents[:2]):
+            folder.chmod(folder.stat().st_mode | 0o755)
+        root = os.geteuid() == 0
+        if root:
+            os.seteuid(65534)
+        try:
+            yield
+        finally:
+            if root:
+                os.seteuid(0)
+
+    return nobody
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import importlib
 import json
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -81,7 +82,7 @@ def test_the_whole_way_on_built_in_data(door):
     code, out, _ = door("cal_from_mask")
     metrics = json.loads(Path("results/builtin/metrics.json").read_text())
     n = metrics["corrected"]["n_targets"]
-    assert code == 0 and out.startswith(f"builtin: {len(images)} images, {n} targets, datasets")
+    assert code == 0 and out.startswith(f"builtin: {len(images)} images, {n} targets, ")
     assert metrics["corrected"]["n_images"] == len(images) and f"/{n} targets" in out
     assert metrics["weights_sha256"] and metrics["dataset"] == "builtin"
 
@@ -192,6 +193,40 @@ def test_weights_that_are_none(trained, refused, tmp_path):
     assert "not a weights file" in refused("t_models", "--weights", path)
     torch.save({"conv1.weight": torch.zeros(3)}, path)
     assert "not MSCoNet weights" in refused("t_models", "--weights", path)
+
+
+def test_published_weights_predict_the_set_they_lie_under(door, data_root):
+    shapes = json.loads((ROOT / "tests" / "data" / "published_checkpoint.json").read_text())
+    state = {k: torch.zeros(s) for k, s in shapes.items() if k.startswith("decos.0.")}
+    Path("datasets").mkdir()
+    for name in ("NUDT-SIRST", "irstd1k"):
+        shutil.copytree(data_root / "tiny", Path("datasets", name))
+    Path("Weight/IRSTD-1k").mkdir(parents=True)
+    torch.save(state, "Weight/IRSTD-1k/best.pkl")
+    code, out, err = door("t_models")
+    assert code == 0 and "predicting datasets/irstd1k/test" in Path(out).as_posix(), err
+    assert door("t_models", "--dataset", "irstd1k")[0] == 0
+
+
+def test_weights_that_predict_no_numbers_are_refused(trained, door):
+    (path,) = trained.glob("runs/tiny/*/best.pkl")
+    content = torch.load(path, weights_only=True)
+    for value in content["weights"].values():
+        value.fill_(float("nan") if value.is_floating_point() else 0)
+    torch.save(content, path)
+    code, _, err = door("t_models")
+    assert code == 2 and "NaN or infinity: the weights are damaged" in err
+    assert "interrupted" in door("cal_from_mask")[2]
+
+
+def test_maps_of_unknown_origin_are_not_mixed_with_an_export(trained, refused, door):
+    door("t_models")
+    door("cal_from_mask", "--report")
+    assert Path("results/tiny/report.html").is_file()
+    door("t_models")
+    assert {p.name for p in Path("results/tiny").iterdir()} == {"img", "mat", "predictions.json"}
+    scipy.io.savemat("results/tiny/mat/old.mat", {"T": np.zeros((2, 2))})
+    assert "1 maps of unknown origin (such as old.mat)" in refused("t_models")
 
 
 def test_no_weights_and_no_predictions(refused):

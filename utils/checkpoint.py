@@ -1,6 +1,5 @@
 """The one way in and out for weights."""
 
-import glob
 import hashlib
 import io
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 from model import MSCoNet, build_model, from_published
 from model.published import is_published
 
+from .data.catalogue import same_name
 from .files import write_bytes
 from .options import InputError
 
@@ -62,10 +62,13 @@ def load(path: Path) -> Checkpoint:
         if isinstance(content, dict) and content.get("format") == _FORMAT:
             net = build_model(**content["model"])
             net.load_state_dict(content["weights"])
-            return Checkpoint(net.eval(), content["info"], content["training"], sha256)
+            info, training = content["info"], content["training"]
+            if isinstance(info, dict) and isinstance(training, dict):
+                return Checkpoint(net.eval(), info, training, sha256)
+            raise ValueError("damaged: its info or training state is no mapping")
         if isinstance(content, dict) and is_published(content):
             return Checkpoint(from_published(content), {}, {}, sha256)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{path}: {' '.join(str(error).split())}") from error
     raise InputError(f"{path}: not MSCoNet weights ({_summary(content)})")
 
@@ -74,16 +77,17 @@ def newest_weights(dataset: str | None) -> Path:
     """``best.pkl`` of the newest run, else ``Weight/<dataset>/best.pkl``.
 
     Args:
-        dataset: name of its folder; None: of any.
+        dataset: its name, in any spelling; None: of any.
 
     Raises:
         InputError: there is neither.
     """
-    folder = glob.escape(dataset) if dataset else "*"
-    for found in (
-        list(RUNS.glob(f"{folder}/*/best.pkl")),
-        list(WEIGHTS.glob(f"{folder}/best.pkl")),
-    ):
+    for folder, pattern in ((RUNS, "*/*/best.pkl"), (WEIGHTS, "*/best.pkl")):
+        found = [
+            path
+            for path in folder.glob(pattern)
+            if dataset is None or same_name(path.relative_to(folder).parts[0], dataset)
+        ]
         if found:
             return max(found, key=lambda path: path.stat().st_mtime_ns)
     raise InputError(

@@ -18,7 +18,7 @@ def write_bytes(path: Path, data: bytes) -> None:
         InputError: no permission, no space, a file in place of a folder.
     """
     temporary = _temporary(path)
-    with _write_errors(path):
+    with write_errors(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with temporary.open("wb") as file:
@@ -34,7 +34,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 def new_text(path: Path) -> Iterator[TextIO]:
     """A text file to fill (UTF-8), which replaces ``path`` when the block ends without an error."""
     temporary = _temporary(path)
-    with _write_errors(path):
+    with write_errors(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with temporary.open("w", encoding="utf-8", newline="") as file:
@@ -50,17 +50,42 @@ def write_json(path: Path, content: Any) -> None:
     write_bytes(path, (text + "\n").encode())
 
 
-def read_json(path: Path) -> Any:
-    """Raises InputError where there is no such file, or no JSON in it."""
+def read_json(path: Path) -> dict[str, Any]:
+    """Raises InputError where there is no such file, or no JSON object in it."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not readable as JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected a JSON object")
+    return content
+
+
+def list_folder(folder: Path) -> list[Path]:
+    """What is in a folder, sorted, without hidden files.
+
+    Raises:
+        InputError: no such folder, one that cannot be read, or a name that is not text.
+    """
+    try:
+        paths = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
+    except FileNotFoundError:
+        raise InputError(f"{folder}: no such folder") from None
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read ({error.strerror})") from error
+    for path in paths:
+        try:
+            path.name.encode()
+        except UnicodeEncodeError:  # bytes of another encoding, as old archives hold
+            raise InputError(
+                f"{folder}: the file name {ascii(path.name)} is not UTF-8; rename it"
+            ) from None
+    return paths
 
 
 def append_line(path: Path, line: str) -> None:
     """Add a line to a text file, which may be new."""
-    with _write_errors(path), path.open("a", encoding="utf-8") as file:
+    with write_errors(path), path.open("a", encoding="utf-8") as file:
         file.write(line + "\n")
 
 
@@ -70,7 +95,7 @@ def make_folder(path: Path) -> None:
     Raises:
         InputError: it cannot be made.
     """
-    with _write_errors(path):
+    with write_errors(path):
         path.mkdir(parents=True, exist_ok=True)
 
 
@@ -78,7 +103,7 @@ def make_folder(path: Path) -> None:
 def new_folder(path: Path) -> Iterator[Path]:
     """A temporary folder to fill, which replaces ``path`` when the block ends without an error."""
     temporary = _temporary(path)
-    with _write_errors(path):
+    with write_errors(path):
         try:
             temporary.mkdir(parents=True)
             yield temporary
@@ -93,7 +118,8 @@ def _temporary(path: Path) -> Path:
 
 
 @contextmanager
-def _write_errors(path: Path) -> Iterator[None]:
+def write_errors(path: Path) -> Iterator[None]:
+    """Turn errors of writing ``path`` into one line for people."""
     try:
         yield
     except OSError as error:

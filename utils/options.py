@@ -33,6 +33,9 @@ class Parser(argparse.ArgumentParser):
 
 def run_door(door: Callable[[], None]) -> NoReturn:
     """Run a script's main function; its exit code is 0, 2 for bad input, 130 for Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show stops nothing
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
         door()
     except InputError as error:
@@ -46,31 +49,35 @@ def run_door(door: Callable[[], None]) -> NoReturn:
 
 def positive(text: str) -> int:
     """An integer of at least 1; like those below, for ``type=``."""
-    return _checked(int(text), text, lambda value: value >= 1, "at least 1")
+    return _checked(int, text, lambda value: value >= 1, "a whole number of at least 1")
 
 
 def non_negative(text: str) -> int:
-    """An integer of at least 0."""
-    return _checked(int(text), text, lambda value: value >= 0, "at least 0")
+    """An integer of at least 0, of 63 bits: torch takes no larger seed."""
+    return _checked(int, text, lambda value: 0 <= value < 2**63, "a whole number of at least 0")
 
 
 def positive_float(text: str) -> float:
     """A finite number above 0."""
-    return _checked(float(text), text, lambda value: 0 < value < math.inf, "above 0")
+    return _checked(float, text, lambda value: 0 < value < math.inf, "a number above 0")
 
 
 def fraction(text: str) -> float:
     """A number between 0 and 1, both excluded."""
-    return _checked(float(text), text, lambda value: 0 < value < 1, "between 0 and 1")
+    return _checked(float, text, lambda value: 0 < value < 1, "a number between 0 and 1")
 
 
 def share(text: str) -> float:
     """A number from 0 to 1."""
-    return _checked(float(text), text, lambda value: 0 <= value <= 1, "from 0 to 1")
+    return _checked(float, text, lambda value: 0 <= value <= 1, "a number from 0 to 1")
 
 
-def _checked(value: Any, text: str, holds: Callable[[Any], bool], expected: str) -> Any:
-    if not holds(value):
+def _checked(kind: type, text: str, holds: Callable[[Any], bool], expected: str) -> Any:
+    try:
+        value = kind(text)
+    except ValueError:
+        value = None
+    if value is None or not holds(value):
         raise argparse.ArgumentTypeError(f"{text} is not {expected}")
     return value
 
@@ -87,8 +94,8 @@ def choose_device(name: str) -> "torch.device":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[0]
+        torch.zeros(1, device=device).item()  # some devices fail only when they must compute
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0].split(". ")[0][:120]
         raise InputError(f"--device {name}: not usable here ({reason}); try auto or cpu") from error
     return device

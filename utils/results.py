@@ -40,6 +40,13 @@ def read_record(folder: Path) -> dict[str, Any]:
     return read_json(path) if path.exists() else {}
 
 
+def remove_scores(folder: Path) -> None:
+    """Remove what was written about earlier maps of an export: figures, tables, pictures."""
+    for pattern in ("metrics.json", "*.csv", "report.html", "*.png"):
+        for path in folder.glob(pattern):
+            path.unlink()
+
+
 def find_export(results: Path, dataset: str | None) -> Path:
     """The folder of a data set's predictions, or for None that of the newest export.
 

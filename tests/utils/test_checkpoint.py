@@ -53,6 +53,7 @@ def test_a_damaged_file_is_refused(tmp_path, net, keep):
         ({}, "not MSCoNet weights"),
         ({"format": "msconet/1"}, "model"),
         ({"format": "msconet/1", "model": {"stages": 1, "width": 1}, "weights": {}}, "Missing key"),
+        ({"decos.0.lowrank.unet.conv_in.weight": [1]}, "missing: decos.0"),
     ],
 )
 def test_weights_of_another_architecture_are_refused(tmp_path, content, message):
@@ -60,6 +61,13 @@ def test_weights_of_another_architecture_are_refused(tmp_path, content, message)
     with pytest.raises(InputError, match=message) as error:
         checkpoint.load(tmp_path / "a.pkl")
     assert "\n" not in str(error.value)
+
+
+def test_a_damaged_description_is_refused(tmp_path, net):
+    for info, training in (([], {}), ({}, None)):
+        checkpoint.save(tmp_path / "a.pkl", net, info, training)
+        with pytest.raises(InputError, match="no mapping"):
+            checkpoint.load(tmp_path / "a.pkl")
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -2,7 +2,15 @@ import os
 
 import pytest
 
-from utils.files import make_folder, new_folder, read_json, write_bytes, write_json
+from utils.files import (
+    list_folder,
+    make_folder,
+    new_folder,
+    new_text,
+    read_json,
+    write_bytes,
+    write_json,
+)
 from utils.options import InputError
 
 
@@ -36,22 +44,32 @@ def test_a_file_in_place_of_a_folder(tmp_path):
         make_folder(tmp_path / "a" / "b")
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="permissions of POSIX")
-def test_no_permission(tmp_path):
-    tmp_path.chmod(0o555)
-    root = os.geteuid() == 0
-    if root:  # may write anywhere, so be somebody else for a moment
-        os.seteuid(65534)
-    try:
+def test_no_permission(tmp_path, without_rights):
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o755)
+    with without_rights():
         with pytest.raises(InputError, match=r"\(Permission denied\)"):
-            write_bytes(tmp_path / "a", b"")
+            write_bytes(closed / "a", b"")
         with pytest.raises(InputError, match=r"\(Permission denied\)"):
-            make_folder(tmp_path / "b")
-    finally:
-        if root:
-            os.seteuid(0)
-        tmp_path.chmod(0o755)
-    assert not list(tmp_path.iterdir())
+            make_folder(closed / "b")
+    assert not list(closed.iterdir())
+
+
+def test_folders_are_listed_or_say_why_not(tmp_path, without_rights):
+    for name in ("b", "a", ".hidden"):
+        (tmp_path / name).mkdir(mode=0o700)
+    assert [path.name for path in list_folder(tmp_path)] == ["a", "b"]
+    with pytest.raises(InputError, match="missing: no such folder"):
+        list_folder(tmp_path / "missing")
+    with without_rights(), pytest.raises(InputError, match=r"b: cannot be read \(Permission"):
+        list_folder(tmp_path / "b")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are Unicode on Windows")
+def test_names_in_another_encoding_are_refused(tmp_path):
+    (tmp_path / os.fsdecode(b"\xb0\xa1.png")).write_bytes(b"")
+    with pytest.raises(InputError, match=r"'\\udcb0\\udca1.png' is not UTF-8; rename it"):
+        list_folder(tmp_path)
 
 
 def test_json_has_no_nan(tmp_path):
@@ -66,6 +84,21 @@ def test_unreadable_json_is_named(tmp_path):
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(InputError, match=r"a\.json: not readable"):
         read_json(tmp_path / "a.json")
+    (tmp_path / "a.json").write_text("[]")
+    with pytest.raises(InputError, match=r"a\.json: expected a JSON object"):
+        read_json(tmp_path / "a.json")
+
+
+def test_a_new_text_is_there_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "deep" / "a.csv"
+    with new_text(path) as file:
+        file.write("größe\n")
+        assert not path.exists()
+    with pytest.raises(KeyError), new_text(path) as file:
+        file.write("2")
+        raise KeyError
+    assert path.read_text(encoding="utf-8") == "größe\n"
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_a_new_folder_is_there_whole_or_not_at_all(tmp_path):

@@ -1,7 +1,22 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
-from utils.options import InputError, Parser, choose_device, fraction, positive, run_door
+from utils.options import (
+    InputError,
+    Parser,
+    choose_device,
+    fraction,
+    non_negative,
+    positive,
+    run_door,
+)
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_bad_input_is_one_line_and_exit_code_2(capsys):
@@ -36,6 +51,26 @@ def test_the_parser_takes_no_nonsense(arguments):
 def test_devices():
     assert choose_device("auto").type in ("cpu", "cuda")
     assert choose_device("cpu") == torch.device("cpu")
-    for name in ("tpu9", "cuda:99"):
-        with pytest.raises(InputError, match=f"--device {name}: not usable here"):
+    for name in ("tpu9", "cuda:99", "meta"):
+        with pytest.raises(InputError, match=f"--device {name}: not usable here") as error:
             choose_device(name)
+        assert len(str(error.value)) < 220
+
+
+def test_numbers_say_what_they_should_be():
+    parser = Parser("A test.")
+    parser.add_argument("--n", type=positive)
+    parser.add_argument("--seed", type=non_negative)
+    with pytest.raises(InputError, match="1.5 is not a whole number of at least 1"):
+        parser.parse_args(["--n", "1.5"])
+    with pytest.raises(InputError, match="is not a whole number of at least 0"):
+        parser.parse_args(["--seed", str(2**64)])
+
+
+def test_a_name_that_the_terminal_cannot_show_stops_nothing():
+    code = "from utils.options import run_door\nrun_door(lambda: print('红外'))"
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, cwd=ROOT, env=environment
+    )
+    assert shown.returncode == 0 and shown.stdout.split() == [b"\\u7ea2\\u5916"]

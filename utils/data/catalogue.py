@@ -3,9 +3,11 @@
 import re
 from pathlib import Path
 
+from ..files import list_folder
 from ..options import InputError
 from .builtin import write_builtin
 
+DATA_ROOT = Path("datasets")
 BUILTIN = "builtin"
 PAPER_SETS = ("NUDT-SIRST", "IRSTD-1k", "sirst_aug")
 _SHORT_NAMES = {"nudt": "nudtsirst"}  # as the published script calls it
@@ -13,10 +15,10 @@ _SHORT_NAMES = {"nudt": "nudtsirst"}  # as the published script calls it
 
 def list_datasets(data_root: Path) -> list[str]:
     """Names of the data sets under a folder: the paper's first, built-in data last."""
-    if not data_root.is_dir():
+    if not data_root.exists():
         return []
-    folders = (p for p in data_root.iterdir() if not p.name.startswith("."))
-    names = [p.name for p in folders if (p / "trainval").is_dir() or (p / "test").is_dir()]
+    folders = list_folder(data_root)
+    names = [p.name for p in folders if _is_folder(p / "trainval") or _is_folder(p / "test")]
     paper = [_key(name) for name in PAPER_SETS]
 
     def rank(name: str) -> tuple[bool, int, str]:
@@ -51,8 +53,15 @@ def same_name(a: str, b: str) -> bool:
 
 
 def _key(name: str) -> str:
-    key = re.sub(r"[^a-z0-9]", "", name.lower())
+    key = re.sub(r"[\W_]", "", name.casefold())
     return _SHORT_NAMES.get(key, key)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # in a folder that may not be entered, such as lost+found
+        return False
 
 
 def choose_dataset(name: str | None, data_root: Path) -> Path:
@@ -61,6 +70,8 @@ def choose_dataset(name: str | None, data_root: Path) -> Path:
     Raises:
         InputError: there is none of this name, or the built-in scenes cannot be written.
     """
+    if data_root != DATA_ROOT and not data_root.is_dir():
+        raise InputError(f"{data_root}: no such folder of data sets")
     names = [found for found in list_datasets(data_root) if found != BUILTIN]
     if name is None and not names:
         print(
@@ -70,4 +81,4 @@ def choose_dataset(name: str | None, data_root: Path) -> Path:
         name = BUILTIN
     if name == BUILTIN:
         return write_builtin(data_root / BUILTIN)
-    return find_dataset(name or names[0], data_root)
+    return find_dataset(names[0] if name is None else name, data_root)

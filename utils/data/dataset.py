@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
+from tqdm import tqdm
 
+from ..files import list_folder
 from ..options import InputError
 from .images import SUFFIXES, read_image, read_mask
 
@@ -65,7 +67,9 @@ class PairDataset(Dataset):
             The number of target pixels.
         """
         with ThreadPoolExecutor() as pool:
-            return sum(pool.map(lambda i: int(self[i].mask.sum()), range(len(self))))
+            counts = pool.map(lambda i: int(self[i].mask.sum()), range(len(self)))
+            bar = tqdm(counts, "reading", len(self), leave=False, delay=2, dynamic_ncols=True)
+            return sum(bar)
 
 
 def list_images(folder: Path) -> dict[str, Path]:
@@ -74,11 +78,11 @@ def list_images(folder: Path) -> dict[str, Path]:
     Raises:
         InputError: no such folder, no image in it, or two of one stem.
     """
-    if not folder.is_dir():
+    if not folder.exists():
         raise InputError(f"{folder}: no such folder; expected <set>/<split>/{{images,masks}}")
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
+    for path in list_folder(folder):
+        if path.suffix.lower() in SUFFIXES:
             if path.stem in found:
                 raise InputError(f"{path}: {found[path.stem].name} has the same stem; keep one")
             found[path.stem] = path

@@ -39,7 +39,13 @@ def read_mask(path: Path) -> np.ndarray:
     Raises:
         InputError: no image, or of another depth.
     """
-    return target_pixels(read_levels(path))
+    return target_pixels(read_mask_levels(path))
+
+
+def read_mask_levels(path: Path) -> np.ndarray:
+    """(H, W) uint8 or uint16 as stored; in colour, the strongest channel: no hue is background."""
+    levels = _decode(path)
+    return levels if levels.ndim == 2 else levels[..., :3].max(axis=2)
 
 
 def target_pixels(levels: np.ndarray) -> np.ndarray:
@@ -84,6 +90,15 @@ def read_levels(path: Path, floats: bool = False) -> np.ndarray:
     Raises:
         InputError: no image, or of another depth.
     """
+    levels = _decode(path, floats)
+    if levels.ndim == 3:
+        has_alpha = levels.shape[2] == 4
+        levels = cv2.cvtColor(levels, cv2.COLOR_BGRA2GRAY if has_alpha else cv2.COLOR_BGR2GRAY)
+    return levels
+
+
+def _decode(path: Path, floats: bool = False) -> np.ndarray:
+    """(H, W), (H, W, 3) or (H, W, 4)."""
     try:
         # not cv2.imread: it does not open names outside the code page on Windows
         data = np.frombuffer(path.read_bytes(), np.uint8)
@@ -97,7 +112,4 @@ def read_levels(path: Path, floats: bool = False) -> np.ndarray:
         raise InputError(f"{path}: not an image that can be decoded; replace or remove it")
     if levels.dtype not in (np.uint8, np.uint16) and not (floats and levels.dtype == np.float32):
         raise InputError(f"{path}: {levels.dtype} pixels; convert it to 8 or 16 bits")
-    if levels.ndim == 3:
-        has_alpha = levels.shape[2] == 4
-        levels = cv2.cvtColor(levels, cv2.COLOR_BGRA2GRAY if has_alpha else cv2.COLOR_BGR2GRAY)
     return levels

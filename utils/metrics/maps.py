@@ -7,6 +7,7 @@ import numpy as np
 import scipy.io
 
 from ..data.images import read_levels, unit_interval
+from ..files import list_folder
 from ..options import InputError
 from .protocols import Map
 
@@ -22,11 +23,9 @@ def list_files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     Raises:
         InputError: no such folder, no such file in it, or two of one name.
     """
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder")
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in suffixes or path.name.startswith("."):
+    for path in list_folder(folder):
+        if path.suffix.lower() not in suffixes:
             continue
         name = path.stem
         for ending in _ENDINGS:
@@ -58,8 +57,11 @@ def read_map(path: Path, kind: Kind | None = None) -> Map:
         raise InputError(
             f"{path}: expected a map (H, W) of numbers, not {values.dtype} of shape {values.shape}"
         )
+    with np.errstate(over="ignore"):
+        if values.dtype.kind == "f":
+            values = values.astype(np.float32)
     if not np.isfinite(values).all():
-        raise InputError(f"{path}: holds NaN or infinity")
+        raise InputError(f"{path}: holds NaN or infinity, as float32 at least")
     if kind == "binary" or values.dtype.kind == "b":
         return Map((values > 0).astype(np.float32), are_logits=False)
     if values.dtype in (np.uint8, np.uint16):

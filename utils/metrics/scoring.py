@@ -10,7 +10,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from ..data.images import SUFFIXES, read_levels, resize
+from ..data.images import SUFFIXES, read_mask_levels, resize
 from ..options import InputError
 from . import maps
 from .counts import RATIO_UNIT, Comparison, Counts, Sums, compare
@@ -117,7 +117,7 @@ def read_pair(
     Raises:
         InputError: a file that cannot be read, or sizes that differ and ``resized`` is false.
     """
-    found, levels = read_map(prediction, kind), read_levels(mask)
+    found, levels = read_map(prediction, kind), read_mask_levels(mask)
     if found.values.shape != levels.shape:
         if not resized:
             raise InputError(
@@ -145,7 +145,7 @@ def _score_chunk(job: Job) -> Chunk:
         if None in sizes or job.resize:
             prediction, levels = read_pair(prediction_file, mask_file, job.kind, job.resize)
         else:
-            prediction, levels = read_map(prediction_file, job.kind), read_levels(mask_file)
+            prediction, levels = read_map(prediction_file, job.kind), read_mask_levels(mask_file)
         scores = []
         for protocol in job.protocols:
             sized, true = at_size(prediction, protocol.mask(levels), protocol.size)

@@ -7,6 +7,7 @@ import torch
 
 from .. import checkpoint
 from ..data.images import resize
+from ..options import InputError
 
 
 class Predictor:
@@ -36,8 +37,20 @@ class Predictor:
 
         Returns:
             (H, W) float32, or (size, size).
+
+        Raises:
+            InputError: not enough memory.
         """
         if self.size:
             image = resize(image, self.size)
-        batch = torch.from_numpy(image)[None, None].to(self.device)
-        return self.net(batch).target[0, 0].cpu().numpy()
+        try:
+            batch = torch.from_numpy(image)[None, None].to(self.device)
+            return self.net(batch).target[0, 0].cpu().numpy()
+        except (RuntimeError, MemoryError) as error:
+            if "memory" not in str(error).lower():
+                raise
+            height, width = image.shape
+            raise InputError(
+                f"an image of {width}x{height} px does not fit into the memory of {self.device}; "
+                "choose a smaller --image-size"
+            ) from error

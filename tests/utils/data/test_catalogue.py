@@ -41,6 +41,28 @@ def test_a_folder_with_the_short_name_is_found_by_the_long_one(tmp_path):
     assert find_dataset("NUDT-SIRST", tmp_path) == tmp_path / "nudt"
 
 
+def test_names_of_other_scripts_are_told_apart(tmp_path):
+    (tmp_path / "红外" / "test").mkdir(parents=True)
+    assert find_dataset("红外", tmp_path) == tmp_path / "红外"
+    for name in ("数据", ""):
+        with pytest.raises(InputError, match="no data set"):
+            choose_dataset(name, tmp_path)
+
+
+def test_a_mistyped_root_is_not_filled_with_built_in_data(tmp_path):
+    with pytest.raises(InputError, match="no such folder of data sets"):
+        choose_dataset(None, tmp_path / "tpyo")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_may_not_be_entered_is_passed_over(root, without_rights):
+    (root / "lost+found").mkdir(mode=0o700)
+    with without_rights():
+        assert "zebra" in list_datasets(root)
+        with pytest.raises(InputError, match=r"lost\+found: cannot be read \(Permission denied\)"):
+            list_datasets(root / "lost+found")
+
+
 def test_an_unknown_name_lists_those_found(root, tmp_path):
     with pytest.raises(InputError, match="no data set lion .*found there: NUDT-SIRST, IRSTD-1k"):
         find_dataset("lion", root)

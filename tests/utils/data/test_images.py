@@ -87,3 +87,13 @@ def test_bilinear_averages_two_by_two_at_half_the_size():
     image = np.random.default_rng(0).random((512, 512), np.float32)
     mean = image.reshape(256, 2, 256, 2).mean((1, 3))
     np.testing.assert_allclose(resize(image, 256), mean, atol=1e-6)
+
+
+@pytest.mark.parametrize("colour", [(255, 0, 0), (0, 255, 0), (0, 0, 128), (128, 0, 0, 255)])
+def test_a_mask_may_have_any_colour(tmp_path, colour):
+    levels = np.zeros((4, 5, len(colour)), np.uint8)
+    levels[..., 3:] = 255
+    levels[1, 2] = colour
+    path = tmp_path / "mask.png"
+    path.write_bytes(cv2.imencode(".png", levels)[1].tobytes())
+    assert np.argwhere(read_mask(path)).tolist() == [[1, 2]]
