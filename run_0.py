@@ -1,20 +1,39 @@
 """Train MSCoNet.
 
 python run_0.py                                       built-in data where there is no other
-python run_0.py --dataset NUDT-SIRST                  the paper's recipe on datasets/NUDT-SIRST
+python run_0.py --dataset NUDT-SIRST                  our recipe on datasets/NUDT-SIRST
+python run_0.py --dataset NUDT-SIRST --recipe published
 python run_0.py --dataset sirst --data-root ~/data    another folder of data sets
 python run_0.py --resume runs/NUDT-SIRST/20250101-120000
+torchrun --nproc_per_node=4 run_0.py --dataset NUDT-SIRST --batch-size 32
 """
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from utils import checkpoint
-from utils.data.catalogue import BUILTIN, choose_dataset
-from utils.options import InputError, Parser, choose_device, non_negative, run_door
-from utils.training.recipes import Recipe, add_options, given_options, recipe_for
-from utils.training.record import new_run_folder, read_config
-from utils.training.trainer import train
+from utils.data.catalogue import BUILTIN, DATA_ROOT, choose_dataset
+from utils.options import (
+    InputError,
+    Parser,
+    choose_device,
+    non_negative,
+    non_negative_float,
+    run_door,
+)
+from utils.training.distributed import Group
+from utils.training.recipes import (
+    AUTO,
+    Recipe,
+    add_options,
+    given_options,
+    recipe_for,
+    recipe_from,
+    recipe_name,
+)
+from utils.training.record import list_runs, new_run_folder, read_config
+from utils.training.runtime import PRECISIONS, Runtime, choose_precision
+from utils.training.trainer import fitting, train
 
 
 def main() -> None:
@@ -28,45 +47,104 @@ def main() -> None:
     parser.add_argument(
         "--data-root", type=Path, metavar="DIR", help="folder of the data sets (default datasets)"
     )
-    add_options(parser)
     parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="folder of the run (default: a new one in runs)"
+    )
+    parser.add_argument(
+        "--resume", type=Path, metavar="RUN", help="go on with the run in this folder"
+    )
+    parser.add_argument("--list", action="store_true", help="list the runs and their best epochs")
+    add_options(parser)
+    how = parser.add_argument_group("how to compute")
+    how.add_argument(
         "--device",
         default="auto",
         help="cpu, cuda, cuda:1, ... (default %(default)s: the GPU where there is one)",
     )
-    parser.add_argument(
+    how.add_argument(
         "--workers",
         type=non_negative,
         metavar="N",
         help="processes that load images (default 4 with a GPU, else 0)",
     )
-    parser.add_argument(
-        "--run", type=Path, metavar="DIR", help="folder of the run (default: a new one in runs)"
+    how.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="auto",
+        help="of the network's arithmetic (default %(default)s: bf16 on a GPU that has it, fp16 on "
+        "another, fp32 on the CPU)",
     )
-    parser.add_argument(
-        "--resume", type=Path, metavar="RUN", help="go on with the run in this folder"
+    how.add_argument(
+        "--compile", action="store_true", help="compile the network: slow to start, then faster"
+    )
+    how.add_argument(
+        "--save-minutes",
+        type=non_negative_float,
+        default=10.0,
+        metavar="N",
+        help="from one checkpoint within an epoch to the next; 0: every step (default %(default)s)",
     )
     arguments = parser.parse_args()
-    device = choose_device(arguments.device)
+    if arguments.list:
+        print(list_runs(checkpoint.RUNS))
+        return
     given = given_options(arguments)
-    if arguments.resume:
-        if given or arguments.dataset or arguments.data_root or arguments.run:
-            raise InputError("--resume goes with --device and --workers alone")
-        run = arguments.resume
-        config = read_config(run)
-        dataset = choose_dataset(config["dataset"], Path(config["data_root"]))
-        recipe = Recipe(**config["recipe"])
+    if arguments.resume and (given or arguments.recipe or arguments.dataset or arguments.output):
+        raise InputError("--resume takes no options but --data-root and those of how to compute")
+    if arguments.device == "auto":
+        on_gpu = choose_device("auto").type == "cuda"
     else:
-        dataset = choose_dataset(arguments.dataset, arguments.data_root or Path("datasets"))
-        recipe = replace(recipe_for(dataset.name), **given)
-        run = arguments.run or new_run_folder(checkpoint.RUNS, dataset.name)
-        if run.exists():
-            raise InputError(f"{run}: exists already; --resume goes on with it")
+        on_gpu = arguments.device.startswith("cuda")
+    group = Group(on_gpu)
+    gpu = f"cuda:{group.local_rank}" if group.world > 1 and on_gpu else arguments.device
+    device = choose_device(gpu)
     workers = arguments.workers
     if workers is None:
         workers = 4 if device.type == "cuda" else 0
-    train(recipe, dataset, run, device=device, workers=workers, resume=bool(arguments.resume))
-    print(f"weights: {run / 'best.pkl'}")
+    runtime = Runtime(
+        device,
+        workers,
+        choose_precision(arguments.precision, device),
+        channels_last=device.type == "cuda",
+        compiled=arguments.compile,
+        save_minutes=arguments.save_minutes,
+    )
+    with group.leader_first():
+        if arguments.resume:
+            run = arguments.resume
+            config = read_config(run)
+            root = arguments.data_root or Path(config["data_root"])
+            dataset = choose_dataset(config["dataset"], root)
+            recipe, origin = recipe_from(config.get("recipe")), {}
+        else:
+            dataset = choose_dataset(arguments.dataset, arguments.data_root or DATA_ROOT)
+            name = arguments.recipe or recipe_name(dataset.name)
+            recipe = recipe_for(name, dataset.name, given)
+            run = arguments.output or new_run_folder(checkpoint.RUNS, dataset.name)
+            if run.exists() and (not run.is_dir() or any(run.iterdir())):
+                raise InputError(f"{run}: exists already; --resume goes on with it")
+            if recipe.batch_size == AUTO:
+                recipe = replace(recipe, batch_size=fitting(recipe, runtime) * group.world)
+            origin = {
+                "recipe_name": name,
+                "origin": {
+                    f.name: "command line" if f.name in given else f"recipe {name}"
+                    for f in fields(Recipe)
+                },
+            }
+    run, recipe = group.share((run, recipe))
+    train(
+        recipe,
+        dataset,
+        run,
+        runtime=runtime,
+        group=group,
+        origin=origin,
+        resume=bool(arguments.resume),
+    )
+    if group.leads:
+        print(f"weights: {run / 'best.pkl'}")
+    group.close()
 
 
 if __name__ == "__main__":

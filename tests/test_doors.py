@@ -18,7 +18,7 @@ from utils.data.images import encode_png
 from utils.options import run_door
 
 ROOT = Path(__file__).parents[1]
-SMALL = ("--stages", "1", "--width", "1", "--epochs", "1", "--image-size", "32")
+SMALL = ("--stages", "1", "--width", "1", "--epochs", "1", "--crop-size", "32")
 
 
 @pytest.fixture
@@ -115,6 +115,30 @@ def test_resume_takes_a_finished_run_as_it_is(trained, door):
     assert (run / "last.pkl").read_bytes() == before
 
 
+def test_a_run_goes_on_after_its_data_moved_and_is_listed(trained, door, data_root):
+    (run,) = trained.glob("runs/tiny/*")
+    data_root.rename(data_root.with_name("moved"))
+    code, _, err = door("run_0", "--resume", run)
+    assert code == 2 and "no such folder of data sets" in err
+    assert door("run_0", "--resume", run, "--data-root", data_root.with_name("moved"))[0] == 0
+    code, out, _ = door("run_0", "--list")
+    heading, row = out.splitlines()
+    assert code == 0 and heading.split()[:3] == ["run", "recipe", "epochs"]
+    assert row.split()[:4] == [str(Path(*run.parts[-3:])), "default", "1/1", "1"]
+
+
+def test_every_value_says_where_it_came_from(trained):
+    (run,) = trained.glob("runs/tiny/*")
+    config = json.loads((run / "config.json").read_text())
+    assert config["recipe"]["crop_size"] == 32 and config["recipe"]["batch_size"] == 8
+    assert config["origin"]["crop_size"] == "command line"
+    assert config["origin"]["batch_size"] == "recipe default" == "recipe " + config["recipe_name"]
+
+
+def test_no_run_to_list(door):
+    assert door("run_0", "--list")[1] == "no run in runs\n"
+
+
 def test_an_unknown_data_set_lists_those_there_are(refused, data_root):
     for script in ("run_0", "t_models"):
         errors = refused(script, "--dataset", "lion", "--data-root", data_root)
@@ -126,10 +150,16 @@ def test_unknown_and_senseless_options(refused, data_root):
     assert "at least 1" in refused("run_0", "--epochs", "0")
     assert "above 0" in refused("run_0", "--lr", "-1")
     assert "not usable here" in refused("run_0", "--device", "abacus")
-    assert "--resume goes with" in refused("run_0", "--resume", "x", "--lr", "1")
+    assert "--resume takes no options" in refused("run_0", "--resume", "x", "--lr", "1")
+    assert "--resume takes no options" in refused("run_0", "--resume", "x", "--recipe", "demo")
+    tiny = ("--data-root", data_root, "--dataset", "tiny")
+    assert "no effect here without --crop-size 0" in refused("run_0", *tiny, "--image-size", "32")
+    assert "needs a GPU" in refused("run_0", *tiny, "--device", "cpu", "--precision", "fp16")
+    auto = refused("run_0", *tiny, "--device", "cpu", "--batch-size", "auto")
+    assert "measures a GPU's memory" in auto
     assert "no run folder" in refused("run_0", "--resume", data_root)
     assert "exists already" in refused(
-        "run_0", "--run", data_root, "--data-root", data_root, "--dataset", "tiny"
+        "run_0", "--output", data_root, "--data-root", data_root, "--dataset", "tiny"
     )
 
 
@@ -279,7 +309,7 @@ def test_senseless_methods(refused, tmp_path):
 def test_folders_that_cannot_be_written(trained, refused, data_root):
     Path("taken").write_text("")
     options = ("--dataset", "tiny", "--data-root", data_root, *SMALL)
-    assert "cannot be written" in refused("run_0", *options, "--run", "taken/run")
+    assert "cannot be written" in refused("run_0", *options, "--output", "taken/run")
     assert "cannot be written" in refused("t_models", "--results", "taken")
 
 

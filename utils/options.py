@@ -17,6 +17,14 @@ class InputError(Exception):
     """
 
 
+class Stopped(Exception):
+    """A signal asked a job to stop, and it has saved its state; a door says how to go on."""
+
+    def __init__(self, signal: int, message: str):
+        super().__init__(message)
+        self.signal = signal
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser with errors of one line and without abbreviated options."""
 
@@ -32,7 +40,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def run_door(door: Callable[[], None]) -> NoReturn:
-    """Run a script's main function; its exit code is 0, 2 for bad input, 130 for Ctrl-C."""
+    """Run a script's main function; exit code 0, 2 for bad input, 128 + the signal if stopped."""
     for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show stops nothing
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -41,6 +49,9 @@ def run_door(door: Callable[[], None]) -> NoReturn:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except Stopped as stop:
+        print(f"stopped: {stop}", file=sys.stderr)
+        sys.exit(128 + stop.signal)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
@@ -60,6 +71,11 @@ def non_negative(text: str) -> int:
 def positive_float(text: str) -> float:
     """A finite number above 0."""
     return _checked(float, text, lambda value: 0 < value < math.inf, "a number above 0")
+
+
+def non_negative_float(text: str) -> float:
+    """A finite number of at least 0."""
+    return _checked(float, text, lambda value: 0 <= value < math.inf, "a number of at least 0")
 
 
 def fraction(text: str) -> float:

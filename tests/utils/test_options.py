@@ -9,6 +9,7 @@ import torch
 from utils.options import (
     InputError,
     Parser,
+    Stopped,
     choose_device,
     fraction,
     non_negative,
@@ -37,6 +38,16 @@ def test_ctrl_c(capsys):
         run_door(door)
     assert stop.value.code == 130
     assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_a_job_that_was_stopped_says_how_to_go_on(capsys):
+    def door():
+        raise Stopped(15, "--resume goes on")
+
+    with pytest.raises(SystemExit) as stop:
+        run_door(door)
+    assert stop.value.code == 143
+    assert capsys.readouterr().err == "stopped: --resume goes on\n"
 
 
 @pytest.mark.parametrize("arguments", [["--n", "0"], ["--n", "x"], ["--part", "1"], ["--unknown"]])

@@ -15,7 +15,7 @@ class TrainingView(Dataset):
     """Randomly transformed samples of a data set.
 
     What is drawn depends on the seed, the epoch and the index alone, not on the number of workers
-    or on what was drawn before. Asked for ``(epoch, index)``, as `EpochSampler` does.
+    or on what was drawn before. Asked for ``(epoch, index)``, as `EpochBatches` does.
     """
 
     def __init__(
@@ -34,19 +34,47 @@ class TrainingView(Dataset):
             return Sample(*self.transform(image, mask), name)
 
 
-class EpochSampler(Sampler):
-    """Every index once per epoch, in an order drawn from the seed and the epoch."""
+class EpochBatches(Sampler):
+    """The batches of an epoch: every index once, in an order drawn from the seed and the epoch.
 
-    def __init__(self, length: int, seed: int):
-        self.length, self.seed, self.epoch = length, seed, 0
+    Each of several processes gets its part of every batch, so that together they take the very
+    batches that one process would take alone. Set ``epoch``, and ``start`` to go on within it.
+
+    Args:
+        length: number of indices.
+        batch_size: of all processes together; the last batch is left out if it is smaller, unless
+            it is the only one.
+        seed: of the order.
+        rank: of this process, of ``world`` processes.
+
+    Raises:
+        InputError: a batch that the processes cannot share equally.
+    """
+
+    def __init__(self, length: int, batch_size: int, seed: int, rank: int = 0, world: int = 1):
+        self.batch_size = min(batch_size, length)
+        if self.batch_size % world:
+            raise InputError(
+                f"batches of {self.batch_size} images cannot be shared by {world} processes "
+                "equally; choose a multiple as --batch-size"
+            )
+        self.length, self.seed, self.rank, self.world = length, seed, rank, world
+        self.epoch, self.start = 0, 0
+
+    @property
+    def per_epoch(self) -> int:
+        """Batches of a whole epoch."""
+        return self.length // self.batch_size
 
     def __len__(self) -> int:
-        return self.length
+        return self.per_epoch - self.start
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         generator = torch.Generator().manual_seed(_mix(self.seed, self.epoch))
         order = torch.randperm(self.length, generator=generator).tolist()
-        return iter([(self.epoch, index) for index in order])
+        for step in range(self.start, self.per_epoch):
+            batch = order[step * self.batch_size : (step + 1) * self.batch_size]
+            yield [(self.epoch, index) for index in batch[self.rank :: self.world]]
 
 
 def hold_out(length: int, fraction: float, seed: int) -> tuple[list[int], list[int]]:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
+from torchvision import tv_tensors
+from torchvision.transforms import v2
 
 from .images import resize
 
@@ -59,28 +61,56 @@ class TargetCrop:
         return image[tuple(window)], mask[tuple(window)]
 
 
-class RandomOrientation:
-    """One of the eight orientations that flips and transposition make, all equally likely.
+class QuarterTurn:
+    """A turn by 90 degrees, or none; with both flips every orientation is equally likely.
 
     Shape: two (1, H, W) -> two (1, H, W) or (1, W, H).
     """
 
     def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        turns, mirrored = _draw(0, 4), _draw(0, 2)
-        image, mask = (torch.rot90(maps, turns, (1, 2)) for maps in (image, mask))
-        return (image.flip(2), mask.flip(2)) if mirrored else (image, mask)
+        return (image.rot90(1, (1, 2)), mask.rot90(1, (1, 2))) if _draw(0, 2) else (image, mask)
 
 
-class Compose:
-    """Transforms one after the other."""
+class Jitter:
+    """Another camera: the image times a gain, plus an offset, plus noise; clipped to [0, 1].
 
-    def __init__(self, *transforms: Transform):
-        self.transforms = transforms
+    Args:
+        strength: s. The gain is in [1 - s, 1 + s] about the image's mean, the offset in
+            [-s / 2, s / 2], the standard deviation of the noise in [0, s / 10].
+    """
+
+    def __init__(self, strength: float):
+        self.strength = strength
 
     def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        for transform in self.transforms:
-            image, mask = transform(image, mask)
+        gain, offset, noise = torch.rand(3).tolist()
+        mean = image.mean()
+        changed = mean + (image - mean) * (1 + self.strength * (2 * gain - 1))
+        changed = changed + self.strength * (offset - 0.5)
+        changed = changed + self.strength / 10 * noise * torch.randn(image.shape)
+        return changed.clamp(0, 1), mask
+
+
+class Joint:
+    """Transforms one after the other, of torchvision's v2 or of this module.
+
+    torchvision knows an image from its mask by their types, which arithmetic drops: each step is
+    handed them anew.
+    """
+
+    def __init__(self, *steps: Transform):
+        self.steps = steps
+
+    def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        for step in self.steps:
+            image, mask = step(tv_tensors.Image(image), tv_tensors.Mask(mask))
+            image, mask = image.as_subclass(Tensor), mask.as_subclass(Tensor)
         return image, mask
+
+
+def orientations() -> list[Transform]:
+    """Steps that turn and mirror at random."""
+    return [v2.RandomHorizontalFlip(), v2.RandomVerticalFlip(), QuarterTurn()]
 
 
 def _draw(low: int, high: int) -> int:

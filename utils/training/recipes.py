@@ -4,17 +4,35 @@ import argparse
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from ..data.catalogue import BUILTIN
-from ..options import Parser, fraction, non_negative, positive, positive_float, share
+from ..data.catalogue import BUILTIN, same_name
+from ..options import (
+    InputError,
+    Parser,
+    fraction,
+    non_negative,
+    non_negative_float,
+    positive,
+    positive_float,
+    share,
+)
+from .losses import LOSSES
+
+AUTO = 0  # a batch size: as many images as the GPU holds
+
+
+def batch_size(text: str) -> int:
+    """``auto``, or an integer of at least 1."""
+    return AUTO if text == "auto" else positive(text)
 
 
 def _value(default: Any, parse: Any, text: str) -> Any:
+    """``parse`` is a type of an option, a tuple of choices, or bool."""
     return field(default=default, metadata={"parse": parse, "help": text})
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train; the defaults are those of the paper."""
+    """How to train; the values here are those of the paper."""
 
     stages: int = _value(5, positive, "K, the stages of the network")
     width: int = _value(16, positive, "channels of its first layer; all others follow")
@@ -25,24 +43,51 @@ class Recipe:
     target_share: float = _value(
         0.5, share, "part of the windows drawn around a target, where the image has one"
     )
-    augment: bool = _value(False, bool, "random flips and transposes")
+    augment: bool = _value(False, bool, "random flips and 90 degree turns")
+    jitter: float = _value(0.0, share, "strength of random gain, offset and noise; 0: none")
     epochs: int = _value(400, positive, "passes over the training images")
-    batch_size: int = _value(8, positive, "images a step")
-    lr: float = _value(1e-4, positive_float, "learning rate at the start")
-    tau: float = _value(0.1, positive_float, "weight of the reconstruction loss")
-    val_fraction: float = _value(
-        0.1, fraction, "part of trainval held out to choose the best epoch"
+    batch_size: int = _value(8, batch_size, "images a step, of all GPUs together; or auto")
+    lr: float = _value(1e-4, positive_float, "learning rate at its highest")
+    warmup: int = _value(0, non_negative, "steps over which the learning rate rises to it")
+    clip_norm: float = _value(
+        0.0, non_negative_float, "largest norm of the gradient, scaled down to it; 0: any"
     )
+    ema: float = _value(
+        0.0, share, "decay of the moving average of the weights that is validated; 0: none"
+    )
+    loss: str = _value("soft_iou", tuple(LOSSES), "of the target maps")
+    every_stage: bool = _value(
+        False, bool, "loss on the target map of every stage k, weighted k / (1 + ... + K)"
+    )
+    tau: float = _value(0.1, positive_float, "weight of the reconstruction loss")
+    selection: str = _value(
+        "test", ("validation", "test"), "images that choose the best epoch: held out, or the test's"
+    )
+    val_fraction: float = _value(0.1, fraction, "part of trainval held out for validation")
     val_every: int = _value(1, positive, "epochs from one validation to the next")
+    patience: int = _value(
+        0, non_negative, "stop after so many validations without a better one; 0: never"
+    )
     seed: int = _value(0, non_negative, "seed of start values, split, order and augmentation")
 
 
-_DEFAULT = Recipe()
-_OF_DATASET = {
-    "sirst_aug": replace(_DEFAULT, augment=True),
+_PUBLISHED = Recipe()
+_DEFAULT = Recipe(
+    crop_size=256,
+    augment=True,
+    jitter=0.2,
+    lr=5e-4,
+    warmup=200,
+    clip_norm=1.0,
+    ema=0.999,
+    every_stage=True,
+    selection="validation",
+)
+RECIPES = {
+    "default": _DEFAULT,
+    "published": _PUBLISHED,
     # sized for two CPU cores and five minutes
-    BUILTIN: replace(
-        _DEFAULT,
+    "demo": Recipe(
         stages=2,
         width=8,
         crop_size=64,
@@ -50,35 +95,88 @@ _OF_DATASET = {
         augment=True,
         epochs=20,
         lr=2e-3,
+        selection="validation",
         val_every=4,
     ),
 }
+_OF_DATASET = {("published", "sirst_aug"): {"augment": True}}
+
+_NEEDS = {  # an option: what must hold for it to be read
+    "image_size": (lambda r: not r.crop_size, "--crop-size 0"),
+    "target_share": (lambda r: r.crop_size, "a --crop-size"),
+    "val_fraction": (lambda r: r.selection == "validation", "--selection validation"),
+}
 
 
-def recipe_for(dataset: str) -> Recipe:
-    """The recipe of a data set, by the name of its folder."""
-    return _OF_DATASET.get(dataset, _DEFAULT)
+def recipe_name(dataset: str) -> str:
+    """The recipe that is meant where none is named."""
+    return "demo" if dataset == BUILTIN else "default"
+
+
+def recipe_for(name: str, dataset: str, given: dict[str, Any] | None = None) -> Recipe:
+    """A recipe for a data set, with the values that the command line gives.
+
+    Raises:
+        InputError: a value that this recipe would not read.
+    """
+    changes: dict[str, Any] = {}
+    for (recipe, of), values in _OF_DATASET.items():
+        if recipe == name and same_name(of, dataset):
+            changes |= values
+    given = given or {}
+    recipe = replace(RECIPES[name], **(changes | given))
+    for option, (holds, need) in _NEEDS.items():
+        if option in given and not holds(recipe):
+            raise InputError(f"{_flag(option)} has no effect here without {need}")
+    return recipe
 
 
 def add_options(parser: Parser) -> None:
-    """One option for each value of a recipe."""
+    """``--recipe``, and an option for each of its values."""
+    parser.add_argument(
+        "--recipe",
+        choices=list(RECIPES),
+        metavar="NAME",
+        help=f"values of all options below: {', '.join(RECIPES)} (default: default; demo for "
+        "built-in data). published is the paper's, which chooses its best epoch on the test split",
+    )
     for f in fields(Recipe):
-        default = getattr(_DEFAULT, f.name)
-        others = [
-            f"{dataset}: {getattr(recipe, f.name)}"
-            for dataset, recipe in _OF_DATASET.items()
-            if getattr(recipe, f.name) != default
-        ]
-        kind = (
-            {"action": argparse.BooleanOptionalAction}
-            if f.metadata["parse"] is bool
-            else {"type": f.metadata["parse"], "metavar": "N"}
-        )
-        text = f"{f.metadata['help']} (default {'; '.join([str(default), *others])})"
-        parser.add_argument(f"--{f.name.replace('_', '-')}", default=None, help=text, **kind)
+        values = {name: _shown(f.name, getattr(recipe, f.name)) for name, recipe in RECIPES.items()}
+        same = len(set(values.values())) == 1
+        shown = values["default"] if same else ", ".join(f"{n}: {v}" for n, v in values.items())
+        parse = f.metadata["parse"]
+        if parse is bool:
+            kind: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
+        elif isinstance(parse, tuple):
+            kind = {"choices": parse, "metavar": "NAME"}
+        else:
+            kind = {"type": parse, "metavar": "N"}
+        choices = f" ({', '.join(parse)})" if isinstance(parse, tuple) else ""
+        text = f"{f.metadata['help']}{choices} (default {shown})"
+        parser.add_argument(_flag(f.name), default=None, help=text, **kind)
 
 
 def given_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """The values of a recipe that the command line names."""
     values = {f.name: getattr(arguments, f.name) for f in fields(Recipe)}
     return {name: value for name, value in values.items() if value is not None}
+
+
+def recipe_from(values: Any) -> Recipe:
+    """The recipe of a configuration file.
+
+    Raises:
+        InputError: these are not the values of a recipe.
+    """
+    names = {f.name for f in fields(Recipe)}
+    if not isinstance(values, dict) or values.keys() != names:
+        raise InputError("its recipe is not one of this version")
+    return Recipe(**values)
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _shown(name: str, value: Any) -> str:
+    return "auto" if name == "batch_size" and value == AUTO else str(value)

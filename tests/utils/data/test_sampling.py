@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from utils.data.dataset import Sample
-from utils.data.sampling import EpochSampler, TrainingView, hold_out
-from utils.data.transforms import Compose, RandomOrientation, TargetCrop
+from utils.data.sampling import EpochBatches, TrainingView, hold_out
+from utils.data.transforms import Jitter, Joint, TargetCrop, orientations
 from utils.options import InputError
 
 
@@ -18,7 +18,9 @@ class Numbers:
         return Sample(image, (image > 0.9).float(), str(i))
 
 
-VIEW = TrainingView(Numbers(), [4, 7, 9], Compose(TargetCrop(16, 0.5), RandomOrientation()), seed=1)
+VIEW = TrainingView(
+    Numbers(), [4, 7, 9], Joint(TargetCrop(16, 0.5), *orientations(), Jitter(0.3)), seed=1
+)
 
 
 def test_a_draw_depends_on_seed_epoch_and_index_alone():
@@ -43,10 +45,10 @@ def test_a_draw_leaves_the_global_generator_alone():
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a single core
 def test_workers_change_nothing():
     def epoch(workers):
-        sampler = EpochSampler(len(VIEW), seed=1)
-        sampler.epoch = 3
+        batches = EpochBatches(len(VIEW), 2, seed=1)
+        batches.epoch = 3
         options = {"multiprocessing_context": "spawn"} if workers else {}
-        loader = DataLoader(VIEW, 2, sampler=sampler, num_workers=workers, **options)
+        loader = DataLoader(VIEW, batch_sampler=batches, num_workers=workers, **options)
         return list(loader)
 
     for (a, b, names), (c, d, others) in zip(epoch(0), epoch(2), strict=True):
@@ -54,14 +56,32 @@ def test_workers_change_nothing():
 
 
 def test_every_index_once_an_epoch_in_an_order_of_its_own():
-    sampler = EpochSampler(50, seed=0)
-    first, again = list(sampler), list(sampler)
-    sampler.epoch = 1
-    second = list(sampler)
-    assert first == again
-    assert sorted(i for _, i in first) == sorted(i for _, i in second) == list(range(50))
-    assert [i for _, i in first] != [i for _, i in second]
-    assert {epoch for epoch, _ in second} == {1}
+    batches = EpochBatches(50, 10, seed=0)
+    first, again = list(batches), list(batches)
+    batches.epoch = 1
+    second = list(batches)
+    assert first == again and [len(batch) for batch in first] == [10] * 5
+    orders = [[i for batch in epoch for _, i in batch] for epoch in (first, second)]
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(50)) and orders[0] != orders[1]
+    assert {epoch for batch in second for epoch, _ in batch} == {1}
+    assert list(EpochBatches(50, 10, seed=1)) != first
+
+
+@given(st.integers(1, 40), st.integers(1, 12), st.integers(0, 5), st.integers(1, 3))
+def test_an_epoch_can_be_entered_anywhere_and_shared(length, size, start, world):
+    whole = EpochBatches(length, size, seed=2)
+    batches = list(whole)
+    assert len(whole) == len(batches) == whole.per_epoch == length // min(size, length)
+    whole.start = min(start, len(batches))
+    assert list(whole) == batches[whole.start :] and len(whole) == len(batches) - whole.start
+    if min(size, length) % world:
+        with pytest.raises(InputError, match="choose a multiple as --batch-size"):
+            EpochBatches(length, size, 2, 0, world)
+        return
+    parts = [list(EpochBatches(length, size, 2, rank, world)) for rank in range(world)]
+    for step, batch in enumerate(batches):
+        assert sorted(x for part in parts for x in part[step]) == sorted(batch)
+        assert len({len(part[step]) for part in parts}) == 1
 
 
 @given(st.integers(2, 500), st.floats(0.01, 0.99), st.integers(0, 2**63))

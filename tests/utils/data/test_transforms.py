@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utils.data.transforms import RandomOrientation, Resize, TargetCrop
+from utils.data.transforms import Jitter, Joint, Resize, TargetCrop, orientations
 
 
 def numbered(height, width):
@@ -47,12 +47,28 @@ def test_a_drawn_target_may_be_anywhere_in_the_window():
 def test_orientations_are_the_eight_and_joint():
     torch.manual_seed(0)
     image, mask = numbered(3, 3)
-    seen = set()
-    for _ in range(200):
-        turned, target = RandomOrientation()(image, mask)
+    turn, seen = Joint(*orientations()), {}
+    for _ in range(400):
+        turned, target = turn(image, mask)
+        assert type(turned) is type(target) is torch.Tensor
         assert turned[target > 0] == image[mask > 0]
-        seen.add(tuple(turned.flatten().tolist()))
-    assert len(seen) == 8
+        key = tuple(turned.flatten().tolist())
+        seen[key] = seen.get(key, 0) + 1
+    assert len(seen) == 8 and min(seen.values()) > 25
+
+
+def test_jitter_is_another_camera_and_leaves_the_mask():
+    torch.manual_seed(0)
+    image, mask = torch.rand(1, 40, 40) * 0.4 + 0.3, numbered(40, 40)[1]
+    means, spreads = [], []
+    for _ in range(60):
+        changed, same = Jitter(0.2)(image, mask)
+        assert same is mask and changed.shape == image.shape
+        assert 0 <= changed.min() and changed.max() <= 1
+        means.append(float(changed.mean() - image.mean()))
+        spreads.append(float(changed.std() / image.std()))
+    assert -0.1 <= min(means) < -0.05 < 0.05 < max(means) <= 0.1
+    assert 0.75 < min(spreads) < 0.9 < 1.1 < max(spreads) < 1.25
 
 
 def test_resize():

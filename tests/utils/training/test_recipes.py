@@ -1,7 +1,19 @@
 import argparse
+from dataclasses import asdict
 
-from utils.options import Parser
-from utils.training.recipes import Recipe, add_options, given_options, recipe_for
+import pytest
+
+from utils.options import InputError, Parser
+from utils.training.recipes import (
+    AUTO,
+    RECIPES,
+    Recipe,
+    add_options,
+    given_options,
+    recipe_for,
+    recipe_from,
+    recipe_name,
+)
 
 
 def parse(*arguments):
@@ -11,23 +23,62 @@ def parse(*arguments):
 
 
 def test_the_recipe_of_the_paper():
-    recipe = recipe_for("NUDT-SIRST")
-    assert recipe == Recipe() == recipe_for("IRSTD-1k") == recipe_for("anything")
-    assert (recipe.stages, recipe.image_size, recipe.epochs, recipe.batch_size) == (5, 256, 400, 8)
-    assert (recipe.lr, recipe.tau, recipe.augment) == (1e-4, 0.1, False)
-    assert recipe_for("sirst_aug").augment
+    recipe = recipe_for("published", "NUDT-SIRST")
+    assert recipe == Recipe() == recipe_for("published", "anything")
+    assert (recipe.stages, recipe.width, recipe.image_size, recipe.crop_size) == (5, 16, 256, 0)
+    assert (recipe.epochs, recipe.batch_size, recipe.lr, recipe.tau) == (400, 8, 1e-4, 0.1)
+    assert (recipe.loss, recipe.every_stage, recipe.selection) == ("soft_iou", False, "test")
+    assert not (recipe.augment or recipe.jitter or recipe.ema or recipe.warmup or recipe.clip_norm)
+    for spelling in ("sirst_aug", "SIRST-aug", "sirstaug"):
+        assert recipe_for("published", spelling).augment
+
+
+def test_our_recipe_and_that_of_the_built_in_data():
+    ours = recipe_for("default", "sirst_aug")
+    assert ours == RECIPES["default"]
+    assert ours.crop_size == 256 and ours.ema and ours.every_stage and ours.jitter and ours.warmup
+    assert ours.selection == RECIPES["demo"].selection == "validation"
+    assert recipe_name("builtin") == "demo" and recipe_name("NUDT-SIRST") == "default"
 
 
 def test_only_what_is_given_counts():
     assert parse()[1] == {}
-    given = parse("--lr", "0.01", "--augment", "--crop-size", "96")[1]
-    assert given == {"lr": 0.01, "augment": True, "crop_size": 96}
+    given = parse("--lr", "0.01", "--augment", "--crop-size", "96", "--batch-size", "auto")[1]
+    assert given == {"lr": 0.01, "augment": True, "crop_size": 96, "batch_size": AUTO}
     assert parse("--no-augment")[1] == {"augment": False}
+    assert recipe_for("default", "x", given).lr == 0.01
+
+
+@pytest.mark.parametrize(
+    "recipe, given, message",
+    [
+        ("default", {"image_size": 128}, "--image-size has no effect here without --crop-size 0"),
+        ("published", {"target_share": 0.1}, "--target-share has no effect .* a --crop-size"),
+        ("published", {"val_fraction": 0.2}, "without --selection validation"),
+    ],
+)
+def test_an_option_that_would_not_be_read_is_refused(recipe, given, message):
+    with pytest.raises(InputError, match=message):
+        recipe_for(recipe, "x", given)
+
+
+def test_senseless_values():
+    for options in (["--loss", "l2"], ["--ema", "2"], ["--recipe", "x"], ["--batch-size", "0"]):
+        with pytest.raises(InputError):
+            parse(*options)
 
 
 def test_help_shows_every_default():
     text = " ".join(parse()[0].format_help().split())
-    for name, value in vars(Recipe()).items():
+    for name in vars(Recipe()):
         assert f"--{name.replace('_', '-')}" in text
-        assert f"(default {value}" in text, name
+    assert "(default default: 0.0005, published: 0.0001, demo: 0.002)" in text
+    assert "(default 400)" not in text and "published: 400, demo: 20" in text
     assert isinstance(parse()[0], argparse.ArgumentParser)
+
+
+def test_a_recipe_is_read_back():
+    assert recipe_from(asdict(RECIPES["demo"])) == RECIPES["demo"]
+    for values in (None, {}, asdict(Recipe()) | {"more": 1}):
+        with pytest.raises(InputError, match="not one of this version"):
+            recipe_from(values)

@@ -1,4 +1,15 @@
+import functools
 import json
+import multiprocessing
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -6,83 +17,389 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from utils import checkpoint
+from utils import checkpoint, files
 from utils.data.dataset import PairDataset
-from utils.options import InputError
+from utils.metrics.counts import Counts
+from utils.options import InputError, Stopped
 from utils.training import trainer
 from utils.training.recipes import Recipe
+from utils.training.runtime import Runtime
 
-RECIPE = Recipe(stages=2, width=1, image_size=32, augment=True, epochs=3, batch_size=4, lr=1e-3)
+ROOT = Path(__file__).parents[3]
+RECIPE = Recipe(
+    stages=2,
+    width=1,
+    image_size=32,
+    augment=True,
+    jitter=0.1,
+    epochs=3,
+    batch_size=4,
+    lr=1e-3,
+    warmup=2,
+    clip_norm=1.0,
+    ema=0.9,
+    every_stage=True,
+    selection="validation",
+)
 
 
-def train(data_root, run, resume=False, **changes):
-    recipe = Recipe(**{**vars(RECIPE), **changes})
-    device = torch.device("cpu")
-    trainer.train(recipe, data_root / "tiny", run, device=device, workers=0, resume=resume)
+def train(data_root, run, resume=False, save_minutes=10.0, workers=0, **changes):
+    runtime = Runtime(torch.device("cpu"), workers=workers, save_minutes=save_minutes)
+    recipe = replace(RECIPE, **changes)
+    trainer.train(recipe, data_root / "tiny", run, runtime=runtime, resume=resume)
     return checkpoint.load(run / "last.pkl")
 
 
-def weights(loaded):
-    return torch.cat([value.flatten().double() for value in loaded.net.state_dict().values()])
+def everything(loaded):
+    """All that training has changed, as one vector: weights, their average, the optimiser."""
+    flat = []
+
+    def walk(value):
+        if isinstance(value, torch.Tensor):
+            flat.append(value.flatten().double())
+        elif isinstance(value, dict):
+            for key in sorted(value, key=str):
+                walk(value[key])
+
+    walk(dict(loaded.net.state_dict()))
+    walk({name: loaded.training[name] for name in ("averaged", "optimizer")})
+    return torch.cat(flat)
 
 
-def test_a_run_leaves_its_weights_log_configuration_and_scalars(data_root, tmp_path):
+def scalars(run, name):
+    events = EventAccumulator(str(run), size_guidance={"scalars": 0}).Reload()
+    return [(event.step, event.value) for event in events.Scalars(name)]
+
+
+def test_a_run_explains_itself(data_root, tmp_path):
     run = tmp_path / "run"
     last = train(data_root, run)
     names = {path.name.split(".")[0] for path in run.iterdir()}
-    assert names == {"best", "last", "log", "config", "events"}
+    assert names == {
+        "best", "last", "log", "config", "split", "environment", "summary", "test", "events",
+    }  # fmt: skip
 
     config = json.loads((run / "config.json").read_text())
     assert config["dataset"] == "tiny" and config["recipe"] == vars(RECIPE)
-    assert len(config["held_out"]) == 1
+    assert re.fullmatch("[0-9a-f]{64}", config["data_sha256"])
+    split = json.loads((run / "split.json").read_text())
+    assert len(split["validation"]) == 1 and len(split["training"]) == 11
+    assert not set(split["validation"]) & set(split["training"])
+    (session,) = json.loads((run / "environment.json").read_text())["sessions"]
+    assert session["packages"]["torch"] == torch.__version__.split("+")[0]
+    assert re.fullmatch(r"[0-9a-f]{40}\+?", session["commit"])
 
     log = (run / "log.txt").read_text()
-    assert log.startswith("tiny: 11 images to train on, 1 held out")
-    assert "epoch   3/3  loss" in log and "best so far" in log
+    assert log.startswith("tiny: 11 images to train on, 1 held out; 2 stages, ")
+    assert "1 threads, " in log and "epoch   3/3  loss" in log and "best so far" in log
+    assert "test, epoch " in log and "32x32: IoU" in log
 
     best = checkpoint.load(run / "best.pkl")
-    assert best.info["dataset"] == "tiny" and best.info["epoch"] in (1, 2, 3)
-    assert not best.training and last.training["epoch"] == 3
+    assert best.info["epoch"] == json.loads((run / "summary.json").read_text())["best"]["epoch"]
+    assert not best.training and last.training["progress"]["epoch"] == 4
 
+    rates = [value for _, value in scalars(run, "training/lr")]
+    expected = [1e-3 * min(1, (i + 1) / 3) * (1 - i / 6) ** 0.9 for i in range(6)]
+    np.testing.assert_allclose(rates, expected, rtol=1e-6)
     events = EventAccumulator(str(run)).Reload()
-    assert "validation/fa" in events.Tags()["scalars"]
-    rates = [event.value for event in events.Scalars("training/lr")]
-    np.testing.assert_allclose(
-        rates, [1e-3 * (1 - step / 6) ** 0.9 for step in range(6)], rtol=1e-6
-    )
+    tags = {tag.split("/")[1] for tag in events.Tags()["scalars"]}
+    assert {
+        "loss", "stage_1", "stage_2", "gradient_norm", "images_per_s", "memory_mib", "iou", "niou",
+        "pd", "fa",
+    } <= tags  # fmt: skip
+    (picture,) = events.Tags()["images"]
+    shown = events.Images(picture)[0]
+    assert (shown.height, shown.width) == (32, 32 * 5)
+
+
+def test_the_loss_is_that_of_the_stages_and_the_reconstruction(data_root, tmp_path):
+    train(data_root, tmp_path / "run", epochs=1)
+    found = {
+        name: scalars(tmp_path / "run", f"training/{name}")[0][1]
+        for name in ("loss", "segmentation", "reconstruction", "stage_1", "stage_2")
+    }
+    weighted = found["stage_1"] / 3 + found["stage_2"] * 2 / 3
+    assert found["segmentation"] == pytest.approx(weighted, rel=1e-6)
+    assert found["loss"] == pytest.approx(weighted + 0.1 * found["reconstruction"], rel=1e-6)
+    assert found["reconstruction"] > 1e-3
+
+
+def test_the_average_follows_the_weights(data_root, tmp_path):
+    last = train(data_root, tmp_path / "run", val_every=3)
+    average = {k.removeprefix("module."): v for k, v in last.training["averaged"].items()}
+    best = checkpoint.load(tmp_path / "run" / "best.pkl").net.state_dict()
+    own = last.net.state_dict()
+    name = "decoupling.0.bsgu.lift.weight"
+    assert torch.equal(best[name], average[name])
+    step = (own[name] - average[name]).abs().max()
+    assert 0 < step < 6e-3
+    buffers = [name for name in own if name.endswith("running_mean")]
+    assert buffers and all(torch.equal(best[name], own[name]) for name in buffers)
 
 
 def test_same_seed_same_weights_and_another_seed_others(data_root, tmp_path):
-    first = train(data_root, tmp_path / "1", epochs=1)
-    assert torch.equal(weights(first), weights(train(data_root, tmp_path / "2", epochs=1)))
-    assert not torch.equal(
-        weights(first), weights(train(data_root, tmp_path / "3", seed=1, epochs=1))
+    first = everything(train(data_root, tmp_path / "1", epochs=1))
+    assert torch.equal(first, everything(train(data_root, tmp_path / "2", epochs=1)))
+    assert not torch.equal(first, everything(train(data_root, tmp_path / "3", epochs=1, seed=1)))
+
+
+def scripted(monkeypatch, hits):
+    """Let validation find so many of 10 target pixels, epoch by epoch."""
+    found = iter(hits)
+    monkeypatch.setattr(
+        trainer,
+        "validate",
+        lambda *_: Counts(n_images=1, tp_px=(n := next(found)), fn_px=10 - n),
     )
 
 
-def test_an_interrupted_run_goes_on_to_the_very_same_weights(data_root, tmp_path, monkeypatch):
-    whole = train(data_root, tmp_path / "whole")
-    one_epoch, calls = trainer.train_one_epoch, []
+def test_the_best_epoch_is_kept_and_of_equals_the_last(data_root, tmp_path, monkeypatch):
+    for hits, best in (([2, 5, 3], 2), ([0, 0, 0], 3), ([4, 4, 1], 2)):
+        scripted(monkeypatch, [*hits, 0])
+        run = tmp_path / str(hits)
+        train(data_root, run)
+        assert checkpoint.load(run / "best.pkl").info["epoch"] == best
+        assert json.loads((run / "summary.json").read_text())["best"]["iou"] == max(hits) / 10
 
-    def interrupted(*arguments):
-        calls.append(1)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return one_epoch(*arguments)
 
-    monkeypatch.setattr(trainer, "train_one_epoch", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        train(data_root, tmp_path / "run")
-    resumed = train(data_root, tmp_path / "run", resume=True)
-    assert len(calls) == 4
-    assert torch.equal(weights(whole), weights(resumed))
+def test_patience(data_root, tmp_path, monkeypatch):
+    scripted(monkeypatch, [1, 5, 3, 4, 2, 0])
+    last = train(data_root, tmp_path / "run", epochs=9, patience=2)
+    assert last.training["progress"]["epoch"] == 5
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["epoch"] == 4
+
+
+def test_the_paper_chose_on_the_test_split_and_so_does_its_recipe(data_root, tmp_path):
+    run = tmp_path / "run"
+    train(data_root, run, selection="test", epochs=1)
+    split = json.loads((run / "split.json").read_text())
+    assert len(split["training"]) == 12 and split["validation"] == [f"test{i}" for i in range(4)]
+    assert "chosen on the test split, as the paper did" in (run / "log.txt").read_text()
+    assert not (run / "test.json").exists()
 
 
 def test_it_learns_bright_squares(data_root, tmp_path):
-    train(data_root, tmp_path / "run", crop_size=32, epochs=25, lr=1e-2, val_every=25)
-    lines = (tmp_path / "run" / "log.txt").read_text().splitlines()[1:]
-    losses = [float(line.split("loss ")[1].split()[0]) for line in lines]
+    run = tmp_path / "run"
+    plain = {"jitter": 0.0, "ema": 0.0, "every_stage": False, "warmup": 0, "clip_norm": 0.0}
+    train(data_root, run, crop_size=32, epochs=25, lr=1e-2, val_every=25, **plain)
+    losses = [float(loss) for loss in re.findall(r"loss ([\d.]+)", (run / "log.txt").read_text())]
     assert losses[-1] < 0.6 * losses[0]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"precision": "bf16"}, {"compiled": True, "channels_last": True}]
+)
+def test_faster_ways_give_nearly_the_same(data_root, tmp_path, monkeypatch, changes):
+    # the tracing, without minutes of compiling
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    losses = []
+    for name, how in (("plain", {}), ("fast", changes)):
+        runtime = Runtime(torch.device("cpu"), **how)
+        trainer.train(
+            replace(RECIPE, epochs=1), data_root / "tiny", tmp_path / name, runtime=runtime
+        )
+        losses.append([value for _, value in scalars(tmp_path / name, "training/loss")])
+    np.testing.assert_allclose(*losses, rtol=0.01)
+
+
+# --- going on -------------------------------------------------------------------------------------
+
+forked = pytest.mark.skipif(os.name == "nt", reason="no fork on Windows")
+
+
+def kill_at(moment):
+    """In a forked child: have SIGKILL strike at a moment (kind, how many of it came before)."""
+    kind, number = moment
+    seen, now = [0], time.time
+    time.time = lambda: now() - 60  # event files are ordered by the second of their names
+
+    def strike():
+        if seen[0] == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        seen[0] += 1
+
+    if kind == "step":
+        step = trainer.train_step
+
+        def killed_step(*arguments):
+            strike()
+            return step(*arguments)
+
+        trainer.train_step = killed_step
+    else:  # a moment of writing a checkpoint
+        replace_file, sync = os.replace, os.fsync
+
+        def killed_replace(source, target):
+            if str(target).endswith("last.pkl") and kind == "before rename":
+                strike()
+            replace_file(source, target)
+            if str(target).endswith("last.pkl") and kind == "after rename":
+                strike()
+            if str(target).endswith("best.pkl") and kind == "after best":
+                strike()
+
+        def killed_sync(descriptor):
+            size = os.fstat(descriptor).st_size
+            if kind == "half written" and size > 10_000:
+                if seen[0] == number:
+                    os.ftruncate(descriptor, size // 2)
+                strike()
+            sync(descriptor)
+
+        files.os.replace, files.os.fsync = killed_replace, killed_sync
+
+
+def in_child(work):
+    """Run in a forked process; its exit code."""
+    child = multiprocessing.get_context("fork").Process(target=work)
+    child.start()
+    child.join(120)
+    return child.exitcode
+
+
+MOMENTS = [
+    *(("step", n) for n in range(1, 6)),
+    *(("before rename", n) for n in range(1, 6)),
+    *(("after rename", n) for n in range(0, 6)),
+    *(("half written", n) for n in (1, 2, 3, 5, 6)),
+    ("after best", 0),
+]
+
+
+@forked
+def test_killed_at_any_moment_it_goes_on_to_the_very_same_weights(data_root, tmp_path):
+    small = {"save_minutes": 0, "stages": 1}
+    whole = everything(train(data_root, tmp_path / "whole", **small))
+    log = re.sub(r"\d+ s\n", "", (tmp_path / "whole" / "log.txt").read_text())
+    losses = scalars(tmp_path / "whole", "training/loss")
+    assert len(MOMENTS) >= 20
+    for number, moment in enumerate(MOMENTS):
+        run = tmp_path / str(number)
+
+        def killed(moment=moment, run=run):
+            kill_at(moment)
+            train(data_root, run, **small)
+
+        assert in_child(killed) == -signal.SIGKILL, moment
+        resumed = train(data_root, run, resume=True, stages=1)
+        assert torch.equal(everything(resumed), whole), moment
+        assert re.sub(r"\d+ s\n", "", (run / "log.txt").read_text()) == log, moment
+        assert scalars(run, "training/loss") == losses, moment
+        assert len(scalars(run, "validation/fa")) == 3, moment
+        for leftover in run.glob(".*"):  # of the file that was being written
+            assert leftover.name.endswith(".tmp")
+
+
+def test_with_checkpoints_at_the_ends_of_epochs_only(data_root, tmp_path, monkeypatch):
+    whole = everything(train(data_root, tmp_path / "whole"))
+    step, calls = trainer.train_step, []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return step(*arguments)
+
+    monkeypatch.setattr(trainer, "train_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(data_root, tmp_path / "run")
+    assert torch.equal(everything(train(data_root, tmp_path / "run", resume=True)), whole)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_asked_to_stop_it_saves_first(data_root, tmp_path, monkeypatch, number):
+    whole = everything(train(data_root, tmp_path / "whole"))
+    step, calls = trainer.train_step, []
+
+    def signalled(*arguments):
+        calls.append(1)
+        if len(calls) == 3:
+            os.kill(os.getpid(), number)
+        return step(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "train_step", signalled)
+        with pytest.raises(Stopped, match="--resume .* goes on") as stop:
+            train(data_root, tmp_path / "run")
+    assert stop.value.signal == number and len(calls) == 3
+    assert signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL)
+    progress = checkpoint.load(tmp_path / "run" / "last.pkl").training["progress"]
+    assert (progress["epoch"], progress["step"]) == (2, 1)
+    assert torch.equal(everything(train(data_root, tmp_path / "run", resume=True)), whole)
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_whole(data_root, tmp_path, monkeypatch):
+    sync, saves = os.fsync, []
+
+    def full(descriptor):
+        if os.fstat(descriptor).st_size > 10_000:
+            saves.append(1)
+            if len(saves) == 4:
+                raise OSError(28, "No space left on device")
+        sync(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "fsync", full)
+        with pytest.raises(InputError, match=r"\.pkl: cannot be written \(No space left"):
+            train(data_root, tmp_path / "run", save_minutes=0)
+    checkpoint.load(tmp_path / "run" / "last.pkl")
+    assert not list((tmp_path / "run").glob("*.tmp")) + list((tmp_path / "run").glob(".*.tmp"))
+    whole = everything(train(data_root, tmp_path / "whole"))
+    assert torch.equal(everything(train(data_root, tmp_path / "run", resume=True)), whole)
+
+
+def test_what_cannot_be_resumed(data_root, tmp_path):
+    run = tmp_path / "run"
+    train(data_root, run, epochs=1)
+    good = (run / "last.pkl").read_bytes()
+    with pytest.raises(InputError, match="not of the run that config.json describes"):
+        train(data_root, run, resume=True, epochs=1, stages=1)
+    loaded = checkpoint.load(run / "last.pkl")
+    checkpoint.save(run / "last.pkl", loaded.net, loaded.info, {})
+    with pytest.raises(InputError, match="holds no state to resume from"):
+        train(data_root, run, resume=True, epochs=1)
+    (run / "last.pkl").unlink()
+    with pytest.raises(InputError, match=r"last\.pkl: weights cannot be read"):
+        train(data_root, run, resume=True, epochs=1)
+    (run / "last.pkl").write_bytes(good)
+    path = data_root / "tiny" / "trainval" / "images" / "trainval0.png"
+    path.write_bytes(cv2.imencode(".png", np.full((40, 48), 7, np.uint8))[1].tobytes())
+    with pytest.raises(InputError, match="the data set has changed"):
+        train(data_root, run, resume=True, epochs=1)
+
+
+# --- several processes ----------------------------------------------------------------------------
+
+
+def test_two_processes_train_as_one(data_root, tmp_path):
+    options = [
+        str(ROOT / "run_0.py"), "--dataset", "tiny", "--data-root", data_root, "--device", "cpu",
+        "--stages", "1", "--width", "2", "--crop-size", "32", "--epochs", "3", "--batch-size", "4",
+        "--warmup", "0", "--lr", "1e-3",
+    ]  # fmt: skip
+    two = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    for name, command in (("one", [sys.executable]), ("two", two)):
+        done = subprocess.run(
+            [*command, *options, "--output", tmp_path / name],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env=environment,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("weights: ") == 1
+    for name, tolerance in (("training/loss", 1e-4), ("validation/fa", 0.01)):
+        one, both = scalars(tmp_path / "one", name), scalars(tmp_path / "two", name)
+        assert [step for step, _ in one] == [step for step, _ in both]
+        np.testing.assert_allclose([v for _, v in one], [v for _, v in both], atol=tolerance)
+    one, both = (checkpoint.load(tmp_path / name / "last.pkl").net for name in ("one", "two"))
+    for name, value in one.named_buffers():  # the statistics are those of both processes' images
+        torch.testing.assert_close(value, both.get_buffer(name), atol=1e-3, rtol=1e-2)
+
+
+# --- trouble --------------------------------------------------------------------------------------
 
 
 def test_validation_counts_at_the_size_asked_for(data_root):
@@ -97,10 +414,11 @@ def test_validation_counts_at_the_size_asked_for(data_root):
             self.target = (images > 0.5).float() - 0.5
             return self
 
-    counts = trainer.validate(Certain(), samples, [2, 5], None)
+    counts = trainer.validate(Certain(), samples, [2, 5], replace(RECIPE, crop_size=32))
     assert (counts.n_images, counts.n_pixels, counts.n_hits) == (2, 2 * 40 * 48, 2)
     assert counts.tp_px == 18 and counts.fp_px == counts.fn_px == 0
-    assert trainer.validate(Certain(), samples, [2, 5], 24).n_pixels == 2 * 24 * 24
+    resized = trainer.validate(Certain(), samples, [2, 5], replace(RECIPE, image_size=24))
+    assert resized.n_pixels == 2 * 24 * 24
 
 
 def test_masks_that_are_all_empty_stop_it_before_anything_is_written(data_root, tmp_path):
@@ -111,21 +429,74 @@ def test_masks_that_are_all_empty_stop_it_before_anything_is_written(data_root, 
     assert not (tmp_path / "run").exists()
 
 
-def test_a_loss_that_is_not_finite_stops_it_with_the_names(data_root, tmp_path):
-    with pytest.raises(InputError, match=r"the loss is not finite on trainval\d+, .*lower --lr"):
-        train(data_root, tmp_path / "run", lr=1e30)
+def test_a_loss_that_is_not_finite_stops_it_with_the_names(data_root, tmp_path, monkeypatch):
+    step, calls = trainer.train_step, []
 
+    def poisoned(trainee, recipe, runtime, images, masks):
+        calls.append(1)
+        return step(trainee, recipe, runtime, images * (np.nan if len(calls) == 4 else 1), masks)
 
-def test_a_data_set_that_changed_is_not_resumed_on(data_root, tmp_path):
-    train(data_root, tmp_path / "run", epochs=1)
-    for kind in ("images", "masks"):
-        for path in (data_root / "tiny" / "trainval" / kind).iterdir():
-            path.rename(path.with_name(f"new_{path.name}"))
-    with pytest.raises(InputError, match="not the images that"):
-        train(data_root, tmp_path / "run", resume=True)
+    monkeypatch.setattr(trainer, "train_step", poisoned)
+    message = r"not finite at step 3 on trainval\d+, .*last good weights; try a lower --lr"
+    with pytest.raises(InputError, match=message):
+        train(data_root, tmp_path / "run")
+    last = checkpoint.load(tmp_path / "run" / "last.pkl")
+    assert last.training["progress"]["epoch"] == 2
+    assert everything(last).isfinite().all()
 
 
 def test_a_batch_of_a_single_value_is_refused_before_anything_is_written(data_root, tmp_path):
     with pytest.raises(InputError, match="more than one value"):
         train(data_root, tmp_path / "run", batch_size=1)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a single core
+def test_an_image_that_is_gone_is_named_by_the_worker_in_one_line(data_root, tmp_path, monkeypatch):
+    check = PairDataset.check
+
+    def then_remove(samples):
+        found = check(samples)
+        for pair in samples.pairs:
+            pair.image.write_bytes(b"") if pair.image.exists() else None
+        return found
+
+    monkeypatch.setattr(PairDataset, "check", then_remove)
+    with pytest.raises(InputError, match=r"trainval\d+\.png: not an image") as error:
+        train(data_root, tmp_path / "run", workers=1)
+    assert "\n" not in str(error.value)
+
+
+@forked
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+def test_a_worker_that_dies_is_reported_with_its_files(data_root, tmp_path, monkeypatch):
+    item, here = trainer.TrainingView.__getitem__, os.getpid()
+
+    def dying(view, draw):
+        if os.getpid() != here:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return item(view, draw)
+
+    monkeypatch.setattr(trainer.TrainingView, "__getitem__", dying)
+    monkeypatch.setattr(
+        trainer, "DataLoader", lambda *a, **k: torch.utils.data.DataLoader(
+            *a, **k, multiprocessing_context="fork"
+        )
+    )  # fmt: skip
+    with pytest.raises(InputError, match=r"died at one of .*trainval\d+\.png, .*--workers 0"):
+        train(data_root, tmp_path / "run", workers=1)
+
+
+def test_signals_are_left_alone_outside_the_main_thread(data_root, tmp_path):
+    errors = []
+
+    def work():
+        try:
+            train(data_root, tmp_path / "run", epochs=1)
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert not errors and (tmp_path / "run" / "best.pkl").exists()

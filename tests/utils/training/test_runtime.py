@@ -1,0 +1,46 @@
+import pytest
+import torch
+
+from utils.options import InputError
+from utils.training.runtime import Runtime, allocator, choose_precision, largest_batch, memory_mib
+
+CPU = torch.device("cpu")
+
+
+def test_precision_on_the_cpu():
+    assert choose_precision("auto", CPU) == "fp32" and choose_precision("bf16", CPU) == "bf16"
+    with pytest.raises(InputError, match="needs a GPU"):
+        choose_precision("fp16", CPU)
+
+
+@pytest.mark.parametrize("precision, expected", [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_autocast(precision, expected):
+    with Runtime(CPU, precision=precision).autocast():
+        assert (torch.rand(2, 2) @ torch.rand(2, 2)).dtype == expected
+
+
+def test_it_says_how_the_cpu_computes():
+    text = Runtime(CPU).describe()
+    assert f"{torch.get_num_threads()} threads" in text and allocator() in text
+    assert memory_mib(CPU) >= 0
+
+
+@pytest.mark.parametrize("room, expected", [(1, 1), (7, 4), (8, 8), (5000, 1024)])
+def test_the_largest_batch_that_fits(room, expected):
+    tried = []
+
+    def step(size):
+        tried.append(size)
+        if size > room:
+            raise torch.cuda.OutOfMemoryError
+
+    assert largest_batch(step) == expected
+    assert tried == [2**i for i in range(len(tried))]
+
+
+def test_where_nothing_fits():
+    def step(size):
+        raise torch.cuda.OutOfMemoryError
+
+    with pytest.raises(InputError, match="not even one image fits"):
+        largest_batch(step)

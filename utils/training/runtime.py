@@ -1,0 +1,108 @@
+"""Where and how fast to train: device, precision, memory layout. Nothing here is a recipe's."""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..options import InputError
+
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+
+
+@dataclass(frozen=True)
+class Runtime:
+    device: torch.device
+    workers: int = 0  # processes that load images
+    precision: str = "fp32"  # of PRECISIONS, but auto
+    channels_last: bool = False
+    compiled: bool = False
+    save_minutes: float = 10.0  # from one checkpoint within an epoch to the next
+
+    def autocast(self) -> contextlib.AbstractContextManager:
+        types = {"bf16": torch.bfloat16, "fp16": torch.float16}
+        if self.precision not in types:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, types[self.precision])
+
+    def move(self, module: nn.Module) -> nn.Module:
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        return module.to(self.device, memory_format=layout)
+
+    def describe(self) -> str:
+        """For the log: the GPU, or how the CPU computes."""
+        if self.device.type == "cuda":
+            return f"{torch.cuda.get_device_name(self.device)}, {self.precision}"
+        return f"{torch.get_num_threads()} threads, {allocator()}, {self.precision}"
+
+
+def choose_precision(name: str, device: torch.device) -> str:
+    """``auto``: bf16 on a GPU that computes in it, fp16 on another, fp32 on the CPU.
+
+    Raises:
+        InputError: fp16 on the CPU, where its gradients overflow without need.
+    """
+    if device.type != "cuda":
+        if name == "fp16":
+            raise InputError("--precision fp16 needs a GPU; choose fp32 or bf16")
+        return "fp32" if name == "auto" else name
+    if name == "auto":
+        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16"
+    return name
+
+
+def allow_tf32() -> None:
+    """Let a GPU multiply float32 with TF32's 10 bits of mantissa, and choose its fastest way."""
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cudnn.benchmark = True
+
+
+def allocator() -> str:
+    """The memory allocator of this process: glibc's slows training on the CPU down."""
+    try:
+        maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return "the system's allocator"
+    for name in ("jemalloc", "tcmalloc", "mimalloc"):
+        if name in maps:
+            return name
+    return "glibc's allocator (jemalloc is faster, see README)"
+
+
+def memory_mib(device: torch.device) -> float:
+    """The most memory used so far: of the GPU, else of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    try:
+        import resource  # not on Windows
+    except ImportError:
+        return 0.0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def largest_batch(step: Callable[[int], Any], limit: int = 1024) -> int:
+    """The largest power of two of images with which a training step fits into memory.
+
+    Args:
+        step: runs one, with so many images; raises OutOfMemoryError where they do not fit.
+        limit: not more than this.
+
+    Raises:
+        InputError: not even one fits.
+    """
+    fits = 0
+    size = 1
+    while size <= limit:
+        try:
+            step(size)
+        except torch.cuda.OutOfMemoryError:
+            break
+        fits, size = size, 2 * size
+    if not fits:
+        raise InputError("--batch-size auto: not even one image fits into the GPU's memory")
+    return fits
