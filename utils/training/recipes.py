@@ -142,8 +142,9 @@ def add_options(parser: Parser) -> None:
     )
     for f in fields(Recipe):
         values = {name: _shown(f.name, getattr(recipe, f.name)) for name, recipe in RECIPES.items()}
-        same = len(set(values.values())) == 1
-        shown = values["default"] if same else ", ".join(f"{n}: {v}" for n, v in values.items())
+        if len(set(values.values())) == 1:
+            values = {"default": values["default"]}
+        shown = "; ".join(f"{name} {value}" for name, value in values.items())
         parse = f.metadata["parse"]
         if parse is bool:
             kind: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
@@ -152,7 +153,7 @@ def add_options(parser: Parser) -> None:
         else:
             kind = {"type": parse, "metavar": "N"}
         choices = f" ({', '.join(parse)})" if isinstance(parse, tuple) else ""
-        text = f"{f.metadata['help']}{choices} (default {shown})"
+        text = f"{f.metadata['help']}{choices} ({shown})"
         parser.add_argument(_flag(f.name), default=None, help=text, **kind)
 
 

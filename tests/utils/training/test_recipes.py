@@ -72,8 +72,8 @@ def test_help_shows_every_default():
     text = " ".join(parse()[0].format_help().split())
     for name in vars(Recipe()):
         assert f"--{name.replace('_', '-')}" in text
-    assert "(default default: 0.0005, published: 0.0001, demo: 0.002)" in text
-    assert "(default 400)" not in text and "published: 400, demo: 20" in text
+    assert "(default 0.0005; published 0.0001; demo 0.002)" in text
+    assert "held out for validation (default 0.1)" in text
     assert isinstance(parse()[0], argparse.ArgumentParser)
 
 
