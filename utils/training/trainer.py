@@ -375,11 +375,17 @@ def fitting(recipe: Recipe, runtime: Runtime) -> int:
 
     def step(size: int) -> None:
         torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(runtime.device)
         trainee = Trainee(recipe, runtime, Group.alone(), steps=1)
         images = torch.rand(size, 1, side, side)
         train_step(trainee, recipe, runtime, images, (images > 0.99).float())
+        room = torch.cuda.get_device_properties(runtime.device).total_memory
+        if torch.cuda.max_memory_allocated(runtime.device) > 0.9 * room:
+            raise torch.cuda.OutOfMemoryError  # validation and fragments need some, too
 
-    return largest_batch(step)
+    found = largest_batch(step)
+    torch.cuda.empty_cache()
+    return found
 
 
 class Signals:
