@@ -71,8 +71,9 @@ def main() -> None:
         "--precision",
         choices=PRECISIONS,
         default="auto",
-        help="of the network's arithmetic (default %(default)s: bf16 on a GPU that has it, fp16 on "
-        "another, fp32 on the CPU)",
+        help="of the network's arithmetic: fp32 is PyTorch's own, tf32 float32 with products of "
+        "TF32 (default %(default)s: bf16 on a GPU that has it, fp16 on another; fp32 on the CPU "
+        "and for --recipe published)",
     )
     how.add_argument(
         "--compile", action="store_true", help="compile the network: slow to start, then faster"
@@ -102,12 +103,7 @@ def main() -> None:
     if workers is None:
         workers = 4 if device.type == "cuda" else 0
     runtime = Runtime(
-        device,
-        workers,
-        choose_precision(arguments.precision, device),
-        channels_last=device.type == "cuda",
-        compiled=arguments.compile,
-        save_minutes=arguments.save_minutes,
+        device, workers, compiled=arguments.compile, save_minutes=arguments.save_minutes
     )
     with group.leader_first():
         if arguments.resume:
@@ -115,7 +111,8 @@ def main() -> None:
             config = read_config(run)
             root = arguments.data_root or Path(config["data_root"])
             dataset = choose_dataset(config["dataset"], root)
-            recipe, origin = recipe_from(config.get("recipe")), {}
+            recipe, name = recipe_from(config.get("recipe")), config.get("recipe_name", "")
+            origin = {k: config[k] for k in ("recipe_name", "origin") if k in config}
         else:
             dataset = choose_dataset(arguments.dataset, arguments.data_root or DATA_ROOT)
             name = arguments.recipe or recipe_name(dataset.name)
@@ -123,8 +120,6 @@ def main() -> None:
             run = arguments.output or new_run_folder(checkpoint.RUNS, dataset.name)
             if run.exists() and (not run.is_dir() or any(run.iterdir())):
                 raise InputError(f"{run}: exists already; --resume goes on with it")
-            if recipe.batch_size == AUTO:
-                recipe = replace(recipe, batch_size=fitting(recipe, runtime) * group.world)
             origin = {
                 "recipe_name": name,
                 "origin": {
@@ -132,6 +127,10 @@ def main() -> None:
                     for f in fields(Recipe)
                 },
             }
+        precision = choose_precision(arguments.precision, device, name)
+        runtime = replace(runtime, precision=precision)
+        if recipe.batch_size == AUTO and group.leads:
+            recipe = replace(recipe, batch_size=fitting(recipe, runtime) * group.world)
     run, recipe = group.share((run, recipe))
     train(
         recipe,

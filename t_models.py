@@ -8,7 +8,7 @@ from pathlib import Path
 
 from utils import checkpoint
 from utils.data.catalogue import DATA_ROOT, choose_dataset
-from utils.options import Parser, choose_device, positive, run_door
+from utils.options import Parser, choose_device, non_negative, run_door
 from utils.prediction.job import predict_split
 from utils.prediction.predictor import Predictor
 
@@ -36,10 +36,10 @@ def main() -> None:
     )
     parser.add_argument(
         "--image-size",
-        type=positive,
+        type=non_negative,
         metavar="N",
-        help="resize images to N x N and export maps of this size; the paper's is 256 "
-        "(default: the images' own size)",
+        help="resize images to N x N and export maps of this size, the paper's is 256; 0: at their "
+        "own size (default: as the weights were trained)",
     )
     parser.add_argument(
         "--results", type=Path, default=Path("results"), metavar="DIR", help="default %(default)s"

@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor, nn
 
+from .gates import gate_update
+from .layout import MapConv2d
+
 
 class BSGU(nn.Module):
     """What the background does not explain, less what the gates take for clutter.
@@ -13,7 +16,8 @@ class BSGU(nn.Module):
         T' = r - Conv(epsilon * o * tanh(C'))
 
     f, i and o are the paper's background forget, input and output gates (BFG, BIG, BOG); the four
-    convolutions of u are held as one. epsilon is the channel-level factor.
+    convolutions of u are held as one, and `gate_update` computes them. epsilon is the channel-level
+    factor.
 
     Args:
         channels: of u, of the gates and of the cell state.
@@ -33,14 +37,12 @@ class BSGU(nn.Module):
         else:
             self.cell = nn.Conv2d(channels, channels, 3, padding=1)
         self.epsilon = nn.Parameter(torch.full((channels,), 0.01))
-        self.out = nn.Conv2d(channels, 1, 3, padding=1)
+        self.out = MapConv2d(channels, 1, 3, padding=1)
 
     def forward(
         self, reconstruction: Tensor, background: Tensor, target: Tensor, cell: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         r = reconstruction - background + target
-        f, i, o, g = self.gates(self.lift(r)).chunk(4, dim=1)
         carried = self.initial_cell.view(1, -1, 1, 1) if self.first else self.cell(cell)
-        cell = f.sigmoid() * carried + i.sigmoid() * g.tanh()
-        clutter = self.epsilon.view(1, -1, 1, 1) * o.sigmoid() * cell.tanh()
-        return r - self.out(clutter), cell
+        cell, clutter = gate_update(r, carried, self.lift, self.gates, self.out, self.epsilon)
+        return r - clutter, cell

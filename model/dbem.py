@@ -1,11 +1,12 @@
 """Direction-aware background estimation module (DBEM)."""
 
-import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import conv2d, interpolate
 
 from .ddc import DDC
+from .layout import MapConv2d, channels_last
 from .mdcr import MDCR
+from .recompute import recomputed
 from .soa import SOA
 
 DEPTH = 5  # halvings of the image between the stem and the bottleneck
@@ -39,9 +40,14 @@ class DecoderBlock(nn.Module):
         self.act = nn.GELU()
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        x = interpolate(x, scale_factor=2, mode="nearest")
-        x = self.reduce(torch.cat([x, skip], dim=1))
-        return self.act(self.pointwise(self.ddc(self.bn(x))))
+        # reduce(concat[up-sampled x, skip]): a 1x1 convolution may come before the up-sampling
+        of_x, of_skip = self.reduce.weight.split([x.shape[1], skip.shape[1]], dim=1)
+        x = interpolate(conv2d(x, of_x), scale_factor=2, mode="nearest")
+        x = conv2d(skip, of_skip, self.reduce.bias) + x
+        return recomputed(self._refine, self.bn(x))
+
+    def _refine(self, x: Tensor) -> Tensor:
+        return self.act(self.pointwise(self.ddc(x)))
 
 
 class DBEM(nn.Module):
@@ -61,10 +67,10 @@ class DBEM(nn.Module):
         self.encoder = nn.ModuleList(EncoderBlock(i, o) for i, o in down)
         self.bottleneck = nn.Sequential(MDCR(channels[-1]), SOA(channels[-1]))
         self.decoder = nn.ModuleList(DecoderBlock(i, o) for o, i in reversed(down))
-        self.head = nn.Conv2d(width, 1, 1)
+        self.head = MapConv2d(width, 1, 1)
 
     def forward(self, background: Tensor) -> Tensor:
-        x = self.stem(background)
+        x = self.stem(channels_last(background))
         skips = []
         for block in self.encoder:
             x, skip = block(x)

@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
 from .bsgu import BSGU
 from .dbem import DBEM, DEPTH
+from .layout import MapConv2d, channels_last
+from .recompute import normalised
 
 STRIDE = 2**DEPTH  # heights and widths inside the network are multiples of this
 
@@ -36,10 +37,14 @@ class Reconstruct(nn.Module):
         for in_channels in (1, channels, channels):
             conv = nn.Conv2d(in_channels, channels, 3, padding=1)
             layers += [conv, nn.BatchNorm2d(channels), nn.ReLU()]
-        self.layers = nn.Sequential(*layers, nn.Conv2d(channels, 1, 3, padding=1))
+        self.layers = nn.Sequential(*layers, MapConv2d(channels, 1, 3, padding=1))
 
     def forward(self, explained: Tensor) -> Tensor:
-        return self.layers(explained)
+        x = self.layers[0](channels_last(explained))
+        for k in range(1, len(self.layers), 3):
+            bn, relu, conv = self.layers[k : k + 3]
+            x = normalised(bn, nn.Sequential(relu, conv), x)
+        return x
 
 
 class Stage(nn.Module):
@@ -58,10 +63,17 @@ class Stage(nn.Module):
     def forward(
         self, reconstruction: Tensor, background: Tensor, target: Tensor, cell: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        background = self.dbem(background)
-        target, cell = self.bsgu(reconstruction, background, target, cell)
+        background, target, cell = self.decouple(reconstruction, background, target, cell)
         reconstruction = self.reconstruct(background + target)
         return background, target, reconstruction, cell
+
+    def decouple(
+        self, reconstruction: Tensor, background: Tensor, target: Tensor, cell: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """B'_k, T_k and C_k alone."""
+        background = self.dbem(background)
+        target, cell = self.bsgu(reconstruction, background, target, cell)
+        return background, target, cell
 
 
 class MSCoNet(nn.Module):
@@ -90,28 +102,45 @@ class MSCoNet(nn.Module):
 
     def stages(self, images: Tensor) -> Iterator[Decomposition]:
         """The decomposition by every stage, first to last."""
-        if images.ndim != 4 or images.shape[1] != 1:
-            raise ValueError(f"expected images of shape (N, 1, H, W), got {tuple(images.shape)}")
         height, width = images.shape[-2:]
-        reconstruction = background = _pad_to_stride(images)
-        target, cell = torch.zeros_like(reconstruction), None
+        reconstruction, background, target, cell = _start(images)
         for stage in self.decoupling:
             estimate, target, reconstruction, cell = stage(reconstruction, background, target, cell)
             maps = (target, estimate, reconstruction)
             yield Decomposition(*(m[..., :height, :width] for m in maps))
             background = reconstruction - target  # image = background + target
 
+    def target(self, images: Tensor) -> Tensor:
+        """T_K alone, without the last reconstruction, which only the loss needs."""
+        height, width = images.shape[-2:]
+        reconstruction, background, target, cell = _start(images)
+        for stage in self.decoupling[:-1]:
+            _, target, reconstruction, cell = stage(reconstruction, background, target, cell)
+            background = reconstruction - target
+        last = self.decoupling[-1]
+        _, target, _ = last.decouple(reconstruction, background, target, cell)
+        return target[..., :height, :width]
+
+
+def _start(images: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    """D_0, B_0, T_0 and C_0."""
+    if images.ndim != 4 or images.shape[1] != 1:
+        raise ValueError(f"expected images of shape (N, 1, H, W), got {tuple(images.shape)}")
+    images = _pad_to_stride(images)
+    return images, images, torch.zeros_like(images), None
+
 
 def _pad_to_stride(images: Tensor) -> Tensor:
     """(N, 1, H, W) -> (N, 1, H', W'): the next multiples of the stride."""
-    height, width = images.shape[-2:]
-    below, right = -height % STRIDE, -width % STRIDE
-    if below:
-        mode = "reflect" if below < height else "replicate"
-        images = pad(images, (0, 0, 0, below), mode)
-    if right:
-        mode = "reflect" if right < width else "replicate"
-        images = pad(images, (0, right, 0, 0), mode)
+    for axis in (2, 3):
+        size = images.shape[axis]
+        missing = -size % STRIDE
+        if torch.compiler.is_compiling() or missing:  # where sizes are symbols, there is no asking
+            index = torch.arange(size + missing, device=images.device)
+            last = torch.full_like(index, size - 1)
+            reflected = 2 * last - index
+            beyond = torch.where(reflected[-1] >= 0, reflected, last)
+            images = images.index_select(axis, torch.where(index < size, index, beyond))
     return images
 
 

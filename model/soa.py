@@ -1,7 +1,5 @@
 """Second-order attention (SOA; after the ESSA block of ESSAformer, Zhang et al., ICCV 2023)."""
 
-import math
-
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
@@ -24,7 +22,7 @@ class SOA(nn.Module):
         q, k, v = self.qkv(tokens).chunk(3, dim=-1)
         q = normalize(_channel_energy(q), dim=2)
         k = normalize(_channel_energy(k), dim=1)
-        attended = q @ (k.transpose(1, 2) @ v) / math.sqrt(tokens.shape[1])
+        attended = q @ (k.transpose(1, 2) @ v) / tokens.shape[1] ** 0.5
         return self.out(v + attended + tokens).transpose(1, 2).reshape(x.shape)
 
 

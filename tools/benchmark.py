@@ -1,15 +1,18 @@
 """Measure speed and memory: ratios of two ways to do the same work, in one run.
 
+python tools/benchmark.py inference  the network, against its equations written plainly
+python tools/benchmark.py training   a training step, against the same
 python tools/benchmark.py metrics    scoring, against the published protocol's loops
 """
 
+import multiprocessing
 import platform
 import statistics
 import sys
 import tempfile
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,32 +29,233 @@ from utils.metrics.curves import froc_sums, pixel_sums, target_sums
 from utils.metrics.intervals import resampled
 from utils.metrics.protocols import CORRECTED, PUBLISHED, Map
 from utils.metrics.scoring import Job, score
-from utils.options import Parser, positive, run_door
+from utils.options import InputError, Parser, positive, run_door
 
 SIZE = 256  # px
+STAGES = 5
+Figures = Iterator[tuple[str, Any]]
 
 
 def main() -> None:
     parser = Parser("Measure speed and memory of parts of this project; medians of paired runs.")
-    parser.add_argument("subject", choices=["metrics"], help="what to measure")
+    subjects = {"inference": inference, "training": training, "metrics": metrics}
+    parser.add_argument("subject", choices=subjects, help="what to measure")
     parser.add_argument(
         "--runs", type=positive, default=7, metavar="N", help="of each way (default %(default)s)"
     )
     parser.add_argument(
-        "--images", type=positive, default=32, metavar="N", help="of a run (default %(default)s)"
+        "--quick", action="store_true", help="the smallest case alone, to see that it runs"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
     arguments = parser.parse_args()
-    found = metrics(arguments.runs, arguments.images)
+    found: dict[str, Any] = {
+        "machine": f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}"
+    }
     for name, value in found.items():
-        print(f"{name:<58} {value:>10.3f}" if isinstance(value, float) else f"{name:<58} {value}")
+        print(f"{name:<58} {value}")
+    for name, value in subjects[arguments.subject](arguments.runs, arguments.quick):
+        found[name] = value
+        shown = f"{value:>10.3f}" if isinstance(value, float) else str(value)
+        print(f"{name:<58} {shown}", flush=True)
     if arguments.json:
         write_json(arguments.json, found)
 
 
-def metrics(runs: int, n_images: int) -> dict[str, Any]:
+def inference(runs: int, quick: bool) -> Figures:
+    """Milliseconds a batch and ratios, by size, batch and K; and what the machine can do."""
+    import torch
+
+    from model.inference import accelerate
+    from utils.options import choose_device
+
+    device = choose_device("auto")
+    yield from _machine(device)
+    cases = [(SIZE, 1, STAGES)]
+    cases += [(side, 1, STAGES) for side in (128, 512, 1024)]
+    cases += [(SIZE, batch, STAGES) for batch in (4, 16)]
+    cases += [(SIZE, 1, stages) for stages in (1, 3, 9)]
+    runtime = None
+    for size, batch, stages in [(64, 2, 1)] if quick else cases:
+        net = _network(stages).eval().to(device)
+        weights, fast = net.state_dict(), accelerate(net)
+        images = torch.rand(batch, 1, size, size, device=device)
+        ways = {
+            "plain": lambda w=weights, x=images: list(equations(w, x)),
+            "PyTorch": lambda net=fast, x=images: net.target(x),
+        }
+        if stages == STAGES:  # exports are slow: one serves all sizes and batches
+            runtime = runtime or _onnx(net)
+        if runtime and stages == STAGES:
+            array = images.cpu().numpy()
+            ways["ONNX Runtime"] = lambda r=runtime, x=array: r.run(None, {"images": x})
+        with torch.inference_mode():
+            if size == SIZE and batch == 1:
+                yield f"GFLOP, K = {stages}, plain", _operations(ways["plain"]) / 1e9
+                yield f"GFLOP, K = {stages}, PyTorch", _operations(ways["PyTorch"]) / 1e9
+            difference = list(equations(weights, images))[-1][1] - fast.target(images)
+            seconds = alternate(ways, runs, _waiting(device))
+        case = f"{size}x{size}, batch {batch}, K = {stages}"
+        yield f"largest difference of a logit, {case}", float(difference.abs().max())
+        yield from _compared(seconds, case)
+
+
+def training(runs: int, quick: bool) -> Figures:
+    """Milliseconds and memory of a training step, and ratios, by size, batch and K."""
+    from utils.options import choose_device
+
+    device = choose_device("auto")
+    yield from _machine(device)
+    cases = [(128, 8, STAGES), (SIZE, 8, STAGES)]
+    cases += [(128, batch, STAGES) for batch in (1, 4)] + [(128, 8, stages) for stages in (1, 9)]
+    for size, batch, stages in [(64, 2, 1)] if quick else cases:
+        case = f"step, {size}x{size}, batch {batch}, K = {stages}"
+        peaks = {way: _step_memory(way, size, batch, stages) for way in ("plain", "PyTorch")}
+        for way, peak in peaks.items():
+            yield f"peak MiB, {case}, {way}", peak
+        yield f"peak memory of plain's, {case}", peaks["PyTorch"] / peaks["plain"]
+        steps = {way: _step(way, size, batch, stages) for way in peaks}
+        yield from _compared(alternate(steps, runs, _waiting(device)), case)
+
+
+def _step(way: str, size: int, batch: int, stages: int) -> Callable[[], Any]:
+    """One step of training: forward, the published loss, backward, Adam."""
+    import torch
+    from torch.nn.functional import mse_loss
+
+    from utils.options import choose_device
+    from utils.training.losses import soft_iou
+
+    device = choose_device("auto")
+    net = _network(stages).train().to(device, memory_format=torch.channels_last)
+    names = [name for name, _ in net.named_parameters()]
+    weights = {k: v.detach().clone() for k, v in net.state_dict().items()}
+    if way == "plain":
+        parameters = [weights[name].requires_grad_() for name in names]
+    else:
+        parameters = list(net.parameters())
+    optimizer = torch.optim.Adam(parameters)
+    images = torch.rand(batch, 1, size, size, device=device)
+    masks = (images > 0.999).float()
+
+    def step() -> None:
+        if way == "plain":
+            *_, (_, target, reconstruction, _) = equations(weights, images, training=True)
+        else:
+            target, _, reconstruction = net(images)
+        optimizer.zero_grad(set_to_none=True)
+        (soft_iou(target, masks) + 0.1 * mse_loss(reconstruction, images)).backward()
+        optimizer.step()
+
+    return step
+
+
+def _step_memory(*case: Any) -> float:
+    """The most memory that steps of a process of their own take, MiB."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        return pool.apply(_measure_step, case)
+
+
+def _measure_step(way: str, size: int, batch: int, stages: int) -> float:
+    import torch
+
+    step = _step(way, size, batch, stages)
+    on_gpu = torch.cuda.is_available()
+    if on_gpu:
+        before = torch.cuda.memory_allocated()
+    else:
+        Path("/proc/self/clear_refs").write_text("5")  # forget the most so far
+        before = _resident("VmRSS")
+    for _ in range(2):
+        step()
+    after = torch.cuda.max_memory_allocated() if on_gpu else _resident("VmHWM")
+    return (after - before) / 2**20
+
+
+def _resident(entry: str) -> int:
+    """Bytes of this process's memory, by an entry of Linux's /proc/self/status."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    (line,) = [line for line in lines if line.startswith(f"{entry}:")]
+    return 1024 * int(line.split()[1])
+
+
+def _network(stages: int) -> Any:
+    import torch
+
+    from model import build_model
+
+    torch.manual_seed(0)
+    return build_model(stages=stages)
+
+
+def equations(*arguments: Any, **options: Any) -> Any:
+    """The network, one plain operation after the other."""
+    from tests.model.plain import stages
+
+    return stages(*arguments, **options)
+
+
+def _onnx(net: Any) -> Any:
+    """An ONNX Runtime session, or None where it is not installed."""
+    from tools.export_onnx import export, session
+
+    try:
+        return session(export(net, {}), threads=_threads())
+    except InputError as error:
+        print(f"without ONNX Runtime: {error}", file=sys.stderr)
+        return None
+
+
+def _threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
+
+
+def _machine(device: Any) -> Figures:
+    """What it computes with, and how fast it multiplies and copies."""
+    import torch
+
+    from utils.training.runtime import Runtime
+
+    yield "computes on", f"{device}: {Runtime(device).describe()}, PyTorch {torch.__version__}"
+    square = torch.rand(2048, 2048, device=device)
+    wait = _waiting(device)
+    product = statistics.median(alternate({"": lambda: square @ square}, 7, wait)[""])
+    yield "measured GFLOP/s of a matrix product", 2 * 2048**3 / product / 1e9
+    block = torch.rand(2**26, device=device)  # 256 MiB
+    target = torch.empty_like(block)
+    copy = statistics.median(alternate({"": lambda: target.copy_(block)}, 7, wait)[""])
+    yield "measured GB/s of a copy, read and written", 2 * block.nbytes / copy / 1e9
+
+
+def _operations(work: Callable[[], Any]) -> int:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops()
+
+
+def _waiting(device: Any) -> Callable[[], Any]:
+    """What makes sure that the device has finished."""
+    import torch
+
+    return torch.cuda.synchronize if device.type == "cuda" else lambda: None
+
+
+def _compared(seconds: dict[str, list[float]], case: str) -> Figures:
+    for way, values in seconds.items():
+        yield f"ms, {case}, {way}", 1e3 * statistics.median(values)
+    for way in list(seconds)[1:]:
+        ratios = [a / b for a, b in zip(seconds["plain"], seconds[way], strict=True)]
+        yield f"times faster, {case}, {way}", statistics.median(ratios)
+
+
+def metrics(runs: int, quick: bool) -> Figures:
     """Milliseconds an image at 256 x 256 on one core, and the memory of scoring."""
     cv2.setNumThreads(1)
+    n_images = 1 if quick else 32
     items = [_prediction(seed) for seed in range(n_images)]
     ways = {
         "corrected with ROC and intervals": lambda: [_corrected(*item) for item in items],
@@ -62,27 +266,27 @@ def metrics(runs: int, n_images: int) -> dict[str, Any]:
         "published, as worded": lambda: [plain.evaluate(*item) for item in items],
     }
     seconds = alternate(ways, runs)
-    median = {name: statistics.median(values) for name, values in seconds.items()}
-    found: dict[str, Any] = {
-        "machine": f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}"
-    }
-    found |= {f"ms an image, {n}": 1e3 * v / n_images for n, v in median.items()}
+    for name, values in seconds.items():
+        yield f"ms an image, {name}", 1e3 * statistics.median(values) / n_images
     worded = seconds["published, as worded"]
     for name in list(ways)[:-1]:
         ratios = [slow / fast for slow, fast in zip(worded, seconds[name], strict=True)]
-        found[f"times faster than as worded, {name}"] = statistics.median(ratios)
+        yield f"times faster than as worded, {name}", statistics.median(ratios)
     for factor in (5, 30):
-        found[f"peak MiB, {factor * n_images} images"] = _peak(items, factor * n_images)
-    return found
+        yield f"peak MiB, {factor * n_images} images", _peak(items, factor * n_images)
 
 
-def alternate(ways: dict[str, Callable[[], Any]], runs: int) -> dict[str, list[float]]:
+def alternate(
+    ways: dict[str, Callable[[], Any]], runs: int, wait: Callable[[], Any] = lambda: None
+) -> dict[str, list[float]]:
     """Wall seconds of each way: in turn, after one warm-up of each."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for run in range(runs + 1):
         for name, work in ways.items():
+            wait()
             start = time.perf_counter()
             work()
+            wait()
             if run:
                 seconds[name].append(time.perf_counter() - start)
     return seconds

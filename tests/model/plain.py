@@ -47,7 +47,7 @@ def dbem(w: Weights, x: Tensor, training: bool) -> Tensor:
     x = soa(_part(w, "bottleneck.1."), x)
     for level in range(5):
         block = _part(w, f"decoder.{level}.")
-        x = x.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+        x = F.interpolate(x, scale_factor=2, mode="nearest")
         x = conv(torch.cat([x, skips[4 - level]], dim=1), block, "reduce")
         x = ddc(batch_norm(x, block, "bn", training), block)
         x = F.gelu(conv(x, block, "pointwise"))
@@ -129,13 +129,8 @@ def conv(x: Tensor, w: Weights, name: str, **options) -> Tensor:
 
 
 def batch_norm(x: Tensor, w: Weights, name: str, training: bool) -> Tensor:
-    if training:
-        mean, var = x.mean((0, 2, 3)), x.var((0, 2, 3), unbiased=False)
-    else:
-        mean, var = w[f"{name}.running_mean"], w[f"{name}.running_var"]
-    scale, shift = w[f"{name}.weight"], w[f"{name}.bias"]
-    mean, var, scale, shift = (v[None, :, None, None] for v in (mean, var, scale, shift))
-    return (x - mean) / torch.sqrt(var + 1e-5) * scale + shift
+    mean, var = (None, None) if training else (w[f"{name}.running_mean"], w[f"{name}.running_var"])
+    return F.batch_norm(x, mean, var, w[f"{name}.weight"], w[f"{name}.bias"], training)
 
 
 def _part(weights: Weights, prefix: str) -> Weights:

@@ -60,16 +60,16 @@ class PairDataset(Dataset):
             )
         return Sample(_tensor(image), _tensor(mask), name)
 
-    def check(self) -> int:
+    def check(self) -> list[int]:
         """Read every pair once, before anything is done with any of them.
 
         Returns:
-            The number of target pixels.
+            The number of target pixels of each.
         """
         with ThreadPoolExecutor() as pool:
             counts = pool.map(lambda i: int(self[i].mask.sum()), range(len(self)))
             bar = tqdm(counts, "reading", len(self), leave=False, delay=2, dynamic_ncols=True)
-            return sum(bar)
+            return list(bar)
 
 
 def list_images(folder: Path) -> dict[str, Path]:

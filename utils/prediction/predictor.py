@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from model.inference import accelerate
+
 from .. import checkpoint
 from ..data.images import resize
 from ..options import InputError
@@ -16,7 +18,8 @@ class Predictor:
     Args:
         weights: a file written by training, or a published checkpoint.
         device: where the network runs.
-        size: resize every image to size x size first; None: predict at its own size.
+        size: resize every image to size x size first; 0: predict at its own size; None: as the
+            weights were trained, if they say so, else at its own size.
 
     Raises:
         InputError: the file holds no MSCoNet weights.
@@ -24,9 +27,11 @@ class Predictor:
 
     def __init__(self, weights: Path, device: torch.device, size: int | None = None):
         self.checkpoint = checkpoint.load(weights)
-        self.net = self.checkpoint.net.to(device)
+        self.net = accelerate(self.checkpoint.net).to(device)
         self.device = device
-        self.size = size
+        if size is None:
+            size = self.checkpoint.info.get("image_size")
+        self.size = size or None
 
     @torch.inference_mode()
     def __call__(self, image: np.ndarray) -> np.ndarray:
@@ -45,7 +50,7 @@ class Predictor:
             image = resize(image, self.size)
         try:
             batch = torch.from_numpy(image)[None, None].to(self.device)
-            return self.net(batch).target[0, 0].cpu().numpy()
+            return self.net.target(batch)[0, 0].cpu().numpy()
         except (RuntimeError, MemoryError) as error:
             if "memory" not in str(error).lower():
                 raise

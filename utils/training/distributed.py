@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ..metrics.counts import Counts
+from ..options import InputError
 
 
 class Group:
@@ -25,8 +27,14 @@ class Group:
         self.local_rank = int(os.environ.get("LOCAL_RANK", 0))
         if self.world > 1:
             if on_gpu:
+                if self.local_rank >= torch.cuda.device_count():
+                    raise InputError(
+                        f"{self.local_rank + 1} processes or more, but {torch.cuda.device_count()} "
+                        "GPUs; lower --nproc_per_node, or --device cpu"
+                    )
                 torch.cuda.set_device(self.local_rank)
-            dist.init_process_group("nccl" if on_gpu else "gloo")
+            # the leader may take long: to find the batch that fits, to score the test split
+            dist.init_process_group("nccl" if on_gpu else "gloo", timeout=timedelta(hours=2))
 
     @classmethod
     def alone(cls) -> "Group":
@@ -44,10 +52,10 @@ class Group:
     def leader_first(self) -> Iterator[None]:
         """The block runs in the leader, then in the others: what it writes, they find."""
         if not self.leads:
-            self._wait()
+            self.wait()
         yield
         if self.leads:
-            self._wait()
+            self.wait()
 
     def share(self, value: Any) -> Any:
         """The leader's value, in every process."""
@@ -103,7 +111,8 @@ class Group:
         if self.world > 1:
             dist.destroy_process_group()
 
-    def _wait(self) -> None:
+    def wait(self) -> None:
+        """Until all processes are here."""
         if self.world > 1:
             dist.barrier()
 
@@ -116,6 +125,7 @@ class SharedBatchNorm(nn.BatchNorm2d):
             return super().forward(x)
         from torch.distributed.nn.functional import all_reduce  # with a gradient
 
+        x = x.float()
         count = all_reduce(x.new_tensor([x.numel() / x.shape[1]]))
         mean = all_reduce(x.sum((0, 2, 3))) / count
         centred = x - mean[:, None, None]

@@ -70,6 +70,11 @@ class Recipe:
     )
     seed: int = _value(0, non_negative, "seed of start values, split, order and augmentation")
 
+    @property
+    def resized_to(self) -> int | None:
+        """The side of the images that it trains on; None: windows at native resolution."""
+        return None if self.crop_size else self.image_size
+
 
 _PUBLISHED = Recipe()
 _DEFAULT = Recipe(

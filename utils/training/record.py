@@ -47,7 +47,8 @@ class Record:
 
     def __exit__(self, *error: object) -> None:
         if self.events:
-            self.events.close()
+            with write_errors(self.folder):
+                self.events.close()
 
     def write(self, name: str, content: Any) -> None:
         """A JSON file of the folder."""
@@ -63,14 +64,16 @@ class Record:
 
     def scalars(self, values: dict[str, float | None], step: int) -> None:
         if self.events:
-            for name, value in values.items():
-                if value is not None:
-                    self.events.add_scalar(name, value, step)
+            with write_errors(self.folder):
+                for name, value in values.items():
+                    if value is not None:
+                        self.events.add_scalar(name, value, step)
 
     def picture(self, name: str, maps: Tensor, step: int) -> None:
         """maps: (H, W) in [0, 1]."""
         if self.events:
-            self.events.add_image(name, maps[None].clamp(0, 1), step)
+            with write_errors(self.folder):
+                self.events.add_image(name, maps[None].clamp(0, 1), step)
 
     def session(self) -> None:
         """Add what this process runs on to environment.json, for each start of the run."""

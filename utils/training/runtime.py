@@ -11,7 +11,7 @@ from torch import nn
 
 from ..options import InputError
 
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+PRECISIONS = ("auto", "fp32", "tf32", "bf16", "fp16")
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,6 @@ class Runtime:
     device: torch.device
     workers: int = 0  # processes that load images
     precision: str = "fp32"  # of PRECISIONS, but auto
-    channels_last: bool = False
     compiled: bool = False
     save_minutes: float = 10.0  # from one checkpoint within an epoch to the next
 
@@ -29,9 +28,19 @@ class Runtime:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, types[self.precision])
 
+    def prepare(self) -> None:
+        """Settings of the whole process."""
+        if self.device.type != "cuda":
+            return
+        if self.device.index is not None:
+            torch.cuda.set_device(self.device)
+        torch.backends.cudnn.benchmark = True  # the fastest way for each shape
+        if self.precision != "fp32":  # products of float32 with TF32's 10 bits of mantissa
+            torch.set_float32_matmul_precision("high")
+            torch.backends.cudnn.allow_tf32 = True
+
     def move(self, module: nn.Module) -> nn.Module:
-        layout = torch.channels_last if self.channels_last else torch.contiguous_format
-        return module.to(self.device, memory_format=layout)
+        return module.to(self.device, memory_format=torch.channels_last)
 
     def describe(self) -> str:
         """For the log: the GPU, or how the CPU computes."""
@@ -40,26 +49,23 @@ class Runtime:
         return f"{torch.get_num_threads()} threads, {allocator()}, {self.precision}"
 
 
-def choose_precision(name: str, device: torch.device) -> str:
-    """``auto``: bf16 on a GPU that computes in it, fp16 on another, fp32 on the CPU.
+def choose_precision(name: str, device: torch.device, recipe: str) -> str:
+    """``auto``: bf16 on a GPU that computes in it, fp16 on another; fp32 on the CPU.
+
+    And fp32 for the published recipe, which is PyTorch's own arithmetic.
 
     Raises:
-        InputError: fp16 on the CPU, where its gradients overflow without need.
+        InputError: fp16 or tf32 on the CPU.
     """
     if device.type != "cuda":
-        if name == "fp16":
-            raise InputError("--precision fp16 needs a GPU; choose fp32 or bf16")
+        if name in ("fp16", "tf32"):
+            raise InputError(f"--precision {name} needs a GPU; choose fp32 or bf16")
         return "fp32" if name == "auto" else name
     if name == "auto":
+        if recipe == "published":
+            return "fp32"
         return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16"
     return name
-
-
-def allow_tf32() -> None:
-    """Let a GPU multiply float32 with TF32's 10 bits of mantissa, and choose its fastest way."""
-    torch.set_float32_matmul_precision("high")
-    torch.backends.cudnn.allow_tf32 = True
-    torch.backends.cudnn.benchmark = True
 
 
 def allocator() -> str:

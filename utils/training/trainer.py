@@ -1,12 +1,14 @@
 """The training loop."""
 
+import gc
 import hashlib
 import math
+import os
 import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -22,6 +24,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from model import MSCoNet, build_model
+from model.inference import accelerate
 from model.msconet import STRIDE, Decomposition
 
 from .. import checkpoint
@@ -36,7 +39,7 @@ from .distributed import Group
 from .losses import LOSSES
 from .recipes import Recipe
 from .record import Record, read_config
-from .runtime import Runtime, allow_tf32, largest_batch, memory_mib
+from .runtime import Runtime, largest_batch, memory_mib
 
 PICTURES = 4  # validation images that are drawn for TensorBoard
 
@@ -104,7 +107,8 @@ class Trainee:
             self.averaged.load_state_dict(state["averaged"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
-        self.scaler.load_state_dict(state["scaler"])
+        if state["scaler"] and self.scaler.is_enabled():  # else begun, or gone on, without fp16
+            self.scaler.load_state_dict(state["scaler"])
         torch.set_rng_state(state["random"])
         if len(state["random_gpu"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all(state["random_gpu"])
@@ -142,18 +146,25 @@ def train(
     """
     group = group or Group()
     device = runtime.device
-    if device.type == "cuda":
-        allow_tf32()
+    runtime.prepare()
     samples = PairDataset(dataset / "trainval")
-    if not samples.check():
-        raise InputError(f"{dataset / 'trainval' / 'masks'}: every mask is empty")
+    test = PairDataset(dataset / "test") if (dataset / "test").is_dir() else None
+    areas = samples.check()
     if recipe.selection == "test":
-        chosen_on = PairDataset(dataset / "test")
-        chosen_on.check()
-        training, validation = list(range(len(samples))), list(range(len(chosen_on)))
+        if test is None:
+            raise InputError(f"{dataset / 'test'}: no such folder; --selection test chooses on it")
+        chosen_on, chosen_areas = test, test.check()
+        training, validation = list(range(len(samples))), list(range(len(test)))
     else:
-        chosen_on = samples
+        chosen_on, chosen_areas = samples, areas
         training, validation = hold_out(len(samples), recipe.val_fraction, recipe.seed)
+    if not any(areas[i] for i in training):
+        raise InputError(f"{dataset / 'trainval' / 'masks'}: every mask to train on is empty")
+    if not any(chosen_areas[i] for i in validation):
+        raise InputError(
+            f"{dataset}: no target in the {len(validation)} masks that choose the best epoch; "
+            "another --seed or --val-fraction holds out others"
+        )
     side = recipe.crop_size or recipe.image_size
     if min(recipe.batch_size, len(training)) // group.world == 1 and side <= STRIDE:
         raise InputError(
@@ -167,15 +178,19 @@ def train(
         num_workers=runtime.workers,
         persistent_workers=runtime.workers > 0,
         pin_memory=device.type == "cuda",
+        worker_init_fn=_leave_group,
     )
     trainee = Trainee(recipe, runtime, group, recipe.epochs * batches.per_epoch)
     data_sha256 = manifest(samples)
     progress = Progress()
+    # a run that was killed before it had saved anything begins again
+    resume = resume and ((run / "last.pkl").exists() or (run / "best.pkl").exists())
     if resume:
         progress = _resume(trainee, recipe, run, data_sha256)
     done = (progress.epoch - 1) * batches.per_epoch + progress.step
     about = {"dataset": dataset.name, "data_root": str(dataset.parent.resolve())}
     about |= {"data_sha256": data_sha256, "recipe": asdict(recipe)} | (origin or {})
+    about["image_size"] = recipe.resized_to
 
     def save() -> None:
         if group.leads:
@@ -196,6 +211,7 @@ def train(
             record.log(
                 f"{dataset.name}: {len(training)} images to train on, {len(validation)} "
                 f"{'of the test split' if recipe.selection == 'test' else 'held out'}; "
+                f"batches of {batches.batch_size}, {batches.per_epoch} an epoch; "
                 f"{recipe.stages} stages, "
                 f"{sum(p.numel() for p in trainee.net.parameters()):,} parameters"
             )
@@ -244,6 +260,7 @@ def train(
                     break  # the epoch is saved with its validation
                 if stopped:
                     save()
+                    group.wait()
                     raise Stopped(signals.received or signal.SIGTERM, f"--resume {run} goes on")
                 if time.monotonic() - saved_at >= 60 * runtime.save_minutes:
                     save()
@@ -260,26 +277,28 @@ def train(
                 step = epoch * batches.per_epoch - 1  # the last one
                 record.scalars({f"validation/{k}": v for k, v in found.items()}, step)
                 line += f"  {recipe.selection}: {one_line(counts)}"
-                # of two equal epochs the later one has seen more
-                if (found["iou"] or 0.0) >= (progress.best.get("iou") or 0.0):
-                    progress.best, progress.waited = found | {"epoch": epoch}, 0
+                iou, best = found["iou"] or 0.0, progress.best.get("iou") or 0.0
+                progress.waited = 0 if iou > best else progress.waited + 1
+                if iou >= best:  # of two equal epochs the later one has seen more
+                    progress.best = found | {"epoch": epoch}
                     if group.leads:
                         info = about | {"epoch": epoch, recipe.selection: found}
                         checkpoint.save(run / "best.pkl", trainee.best_net, info, {})
                         _draw(record, trainee.best_net, chosen_on, validation, recipe, step)
                     line += "  best so far"
-                else:
-                    progress.waited += 1
             progress.epoch, progress.step, progress.loss_sum = epoch + 1, 0, 0.0
             record.log(f"{line}  {time.perf_counter() - start:.0f} s")
             record.write("summary.json", {"epoch": epoch, "best": progress.best})
             save()
             saved_at = time.monotonic()
             if group.any([signals.received is not None], device)[0] and epoch < recipe.epochs:
+                group.wait()
                 raise Stopped(signals.received or signal.SIGTERM, f"--resume {run} goes on")
         bar.close()
-        if group.leads and recipe.selection != "test":
-            _test(record, dataset, run, recipe, device)
+        scored = any(line.startswith("test, ") for line in progress.lines)
+        if group.leads and recipe.selection != "test" and not scored:
+            _test(record, test, run, recipe, device)
+            save()  # the test split is read once, also if the run is resumed again
 
 
 def train_step(
@@ -291,8 +310,6 @@ def train_step(
     """
     device = runtime.device
     images, masks = (x.to(device, non_blocking=True) for x in (images, masks))
-    if runtime.channels_last:
-        images = images.to(memory_format=torch.channels_last)
     rate = trainee.schedule.get_last_lr()[0]
     trainee.net.train()
     with runtime.autocast():
@@ -312,8 +329,10 @@ def train_step(
     limit = recipe.clip_norm or math.inf
     norm = clip_grad_norm_(trainee.net.parameters(), limit).item()
     value = loss.item()
-    # the scaler passes over steps whose gradient overflows in fp16, and lowers its factor
-    if math.isfinite(value) and (math.isfinite(norm) or trainee.scaler.is_enabled()):
+    # the scaler passes over steps whose gradient overflows in fp16, and halves its factor, which
+    # begins at 65536: below 1 it was no overflow
+    overflow = trainee.scaler.is_enabled() and trainee.scaler.get_scale() >= 1
+    if math.isfinite(value) and (math.isfinite(norm) or overflow):
         trainee.scaler.step(trainee.optimizer)
         trainee.scaler.update()
         trainee.schedule.step()
@@ -334,23 +353,16 @@ def train_step(
 
 
 @torch.inference_mode()
-def validate(
-    net: nn.Module, samples: PairDataset, indices: Sequence[int], recipe: Recipe
-) -> Counts:
-    """Counts of the corrected protocol, at the size that the recipe trains on (`resized_to`)."""
+def validate(net: MSCoNet, samples: PairDataset, indices: Sequence[int], recipe: Recipe) -> Counts:
+    """Counts of the corrected protocol, at the size that the recipe trains on."""
     device = next(net.parameters()).device
-    net.eval()
+    net = accelerate(net)
     counts = Counts()
     for index in indices:
         image, mask = _sized(samples, index, recipe)
-        logits = net(image[None].to(device)).target
+        logits = net.target(image[None].to(device))
         counts += count(Map(logits[0, 0].float().cpu().numpy()), mask[0].numpy() > 0)
     return counts
-
-
-def resized_to(recipe: Recipe) -> int | None:
-    """The side of the images that the recipe trains on; None: windows at native resolution."""
-    return None if recipe.crop_size else recipe.image_size
 
 
 def manifest(samples: PairDataset) -> str:
@@ -371,9 +383,12 @@ def fitting(recipe: Recipe, runtime: Runtime) -> int:
     """
     if runtime.device.type != "cuda":
         raise InputError("--batch-size auto measures a GPU's memory, and there is none; give it")
+    runtime.prepare()
+    runtime = replace(runtime, compiled=False)  # it would compile for each size
     side = recipe.crop_size or recipe.image_size
 
     def step(size: int) -> None:
+        gc.collect()  # a trainee's optimiser and schedule hold each other
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(runtime.device)
         trainee = Trainee(recipe, runtime, Group.alone(), steps=1)
@@ -384,15 +399,20 @@ def fitting(recipe: Recipe, runtime: Runtime) -> int:
             raise torch.cuda.OutOfMemoryError  # validation and fragments need some, too
 
     found = largest_batch(step)
+    gc.collect()
     torch.cuda.empty_cache()
     return found
 
 
 class Signals:
-    """While it is open, Ctrl-C and SIGTERM are noted, not obeyed; a second one interrupts."""
+    """While it is open, Ctrl-C and SIGTERM are noted, not obeyed.
+
+    A second Ctrl-C a second later or more interrupts; a launcher may send the same signal twice.
+    """
 
     def __init__(self) -> None:
         self.received: int | None = None
+        self.time = 0.0
 
     def __enter__(self) -> "Signals":
         self.before = {}
@@ -406,9 +426,17 @@ class Signals:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
+        if self.received is None:
+            self.received, self.time = number, time.monotonic()
+        elif number == signal.SIGINT and time.monotonic() - self.time >= 1:
             raise KeyboardInterrupt
-        self.received = number
+
+
+def _leave_group(worker: int) -> None:
+    """In a process that loads images: Ctrl-C and a launcher's signals go to the process group, and
+    that which trains decides when to stop."""
+    if hasattr(os, "setpgid"):  # not on Windows
+        os.setpgid(0, 0)
 
 
 def _resume(trainee: Trainee, recipe: Recipe, run: Path, data_sha256: str) -> Progress:
@@ -461,7 +489,7 @@ def _rate(step: int, steps: int, warmup: int) -> float:
 
 def _sized(samples: PairDataset, index: int, recipe: Recipe) -> tuple[Tensor, Tensor]:
     image, mask, _ = samples[index]
-    size = resized_to(recipe)
+    size = recipe.resized_to
     return Resize(size)(image, mask) if size else (image, mask)
 
 
@@ -486,22 +514,23 @@ def _draw(
         record.picture(f"validation/{samples.pairs[index].name}", tiles, step)
 
 
-def _test(record: Record, dataset: Path, run: Path, recipe: Recipe, device: torch.device) -> None:
+def _test(
+    record: Record, samples: PairDataset | None, run: Path, recipe: Recipe, device: torch.device
+) -> None:
     """Score the best weights on the test split, once."""
-    if not (dataset / "test").is_dir():
+    if samples is None:
         record.log("there is no test split")
         return
-    samples = PairDataset(dataset / "test")
     best = checkpoint.load(run / "best.pkl")
     counts = validate(best.net.to(device), samples, range(len(samples)), recipe)
-    size = resized_to(recipe)
+    size = recipe.resized_to
     where = f"{size}x{size}" if size else "native size"
     record.log(f"test, epoch {best.info['epoch']}, {where}: {one_line(counts)}")
     record.write("test.json", figures(counts) | {"size": size, "epoch": best.info["epoch"]})
 
 
 def _transform(recipe: Recipe) -> Transform:
-    size = resized_to(recipe)
+    size = recipe.resized_to
     steps: list[Transform] = [
         Resize(size) if size else TargetCrop(recipe.crop_size, recipe.target_share)
     ]

@@ -29,7 +29,7 @@ def test_pairs_by_stem_in_order(folder):
     assert image.shape == mask.shape == (1, 6, 8)
     assert (image == 0.2).all() and (mask == 0).all()
     assert (samples[2].mask == 1).all()
-    assert samples.check() == 48
+    assert sum(samples.check()) == 48
 
 
 def test_image_and_mask_may_have_other_types(folder):

@@ -8,9 +8,12 @@ CPU = torch.device("cpu")
 
 
 def test_precision_on_the_cpu():
-    assert choose_precision("auto", CPU) == "fp32" and choose_precision("bf16", CPU) == "bf16"
+    assert (
+        choose_precision("auto", CPU, "default") == "fp32"
+        and choose_precision("bf16", CPU, "") == "bf16"
+    )
     with pytest.raises(InputError, match="needs a GPU"):
-        choose_precision("fp16", CPU)
+        choose_precision("fp16", CPU, "default")
 
 
 @pytest.mark.parametrize("precision, expected", [("fp32", torch.float32), ("bf16", torch.bfloat16)])

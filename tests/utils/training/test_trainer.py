@@ -90,7 +90,9 @@ def test_a_run_explains_itself(data_root, tmp_path):
     assert re.fullmatch(r"[0-9a-f]{40}\+?", session["commit"])
 
     log = (run / "log.txt").read_text()
-    assert log.startswith("tiny: 11 images to train on, 1 held out; 2 stages, ")
+    assert log.startswith(
+        "tiny: 11 images to train on, 1 held out; batches of 4, 2 an epoch; 2 stages, "
+    )
     assert "1 threads, " in log and "epoch   3/3  loss" in log and "best so far" in log
     assert "test, epoch " in log and "32x32: IoU" in log
 
@@ -167,6 +169,10 @@ def test_patience(data_root, tmp_path, monkeypatch):
     last = train(data_root, tmp_path / "run", epochs=9, patience=2)
     assert last.training["progress"]["epoch"] == 5
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["epoch"] == 4
+    scripted(monkeypatch, [0] * 9)
+    assert (
+        train(data_root, tmp_path / "flat", epochs=9, patience=2).training["progress"]["epoch"] == 3
+    )
 
 
 def test_the_paper_chose_on_the_test_split_and_so_does_its_recipe(data_root, tmp_path):
@@ -183,12 +189,10 @@ def test_it_learns_bright_squares(data_root, tmp_path):
     plain = {"jitter": 0.0, "ema": 0.0, "every_stage": False, "warmup": 0, "clip_norm": 0.0}
     train(data_root, run, crop_size=32, epochs=25, lr=1e-2, val_every=25, **plain)
     losses = [float(loss) for loss in re.findall(r"loss ([\d.]+)", (run / "log.txt").read_text())]
-    assert losses[-1] < 0.6 * losses[0]
+    assert min(losses[-5:]) < 0.7 * losses[0]
 
 
-@pytest.mark.parametrize(
-    "changes", [{"precision": "bf16"}, {"compiled": True, "channels_last": True}]
-)
+@pytest.mark.parametrize("changes", [{"precision": "bf16"}, {"compiled": True}])
 def test_faster_ways_give_nearly_the_same(data_root, tmp_path, monkeypatch, changes):
     # the tracing, without minutes of compiling
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
@@ -329,6 +333,106 @@ def test_asked_to_stop_it_saves_first(data_root, tmp_path, monkeypatch, number):
     assert torch.equal(everything(train(data_root, tmp_path / "run", resume=True)), whole)
 
 
+PROGRAM = """
+import os, sys, torch
+from pathlib import Path
+from tests.utils.training.test_trainer import RECIPE
+from utils.options import run_door
+from utils.training import trainer
+from utils.training.runtime import Runtime
+
+def main():
+    step = trainer.train_step
+    def slowly(*arguments):
+        print("step", flush=True)
+        torch.rand(1)
+        __import__("time").sleep(0.3)
+        return step(*arguments)
+    trainer.train_step = slowly
+    runtime = Runtime(torch.device("cpu"), workers=1)
+    trainer.train(RECIPE, Path(sys.argv[1]), Path(sys.argv[2]), runtime=runtime)
+
+if __name__ == "__main__":
+    run_door(main)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_launcher_may_signal_the_whole_group_and_more_than_once(data_root, tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, data_root / "tiny", tmp_path / "run"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        start_new_session=True,
+    )
+    while process.stdout.readline() != "step\n":
+        assert process.poll() is None, process.stderr.read()
+    os.killpg(process.pid, signal.SIGTERM)  # the process that loads images, too
+    os.kill(process.pid, signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, errors
+    assert "stopped: --resume" in errors and "Traceback" not in errors
+    assert checkpoint.load(tmp_path / "run" / "last.pkl").training["progress"]["step"] == 1
+
+
+def test_the_second_ctrl_c_interrupts_unless_it_is_the_first_once_more(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(trainer.time, "monotonic", lambda: now[0])
+    signals = trainer.Signals()
+    for seconds, number in ((0, signal.SIGINT), (0.1, signal.SIGINT), (9, signal.SIGTERM)):
+        now[0] = 100 + seconds
+        signals._note(number, None)
+    assert signals.received == signal.SIGINT
+    with pytest.raises(KeyboardInterrupt):
+        signals._note(signal.SIGINT, None)
+
+
+def test_a_run_that_was_killed_before_it_saved_begins_again(data_root, tmp_path, monkeypatch):
+    whole = everything(train(data_root, tmp_path / "whole"))
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer.checkpoint, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(data_root, tmp_path / "run")
+    assert not (tmp_path / "run" / "last.pkl").exists()
+    assert torch.equal(everything(train(data_root, tmp_path / "run", resume=True)), whole)
+
+
+def killed(*arguments):
+    raise KeyboardInterrupt
+
+
+def test_a_run_goes_on_in_another_precision(data_root, tmp_path, monkeypatch):
+    recipe = replace(RECIPE, epochs=1)
+    runtime = Runtime(torch.device("cpu"))
+    trainee = trainer.Trainee(recipe, runtime, trainer.Group.alone(), steps=2)
+    state = trainee.state()
+    assert state["scaler"] == {}
+    half = trainer.Trainee(recipe, runtime, trainer.Group.alone(), steps=2)
+    half.scaler = torch.amp.GradScaler("cpu")
+    half.load(trainee.net, state)
+    assert half.scaler.get_scale() == 65536
+    trainee.load(half.net, half.state())
+
+
+def test_a_finished_run_is_not_scored_on_the_test_split_again(data_root, tmp_path, monkeypatch):
+    train(data_root, tmp_path / "run", epochs=1)
+    log = (tmp_path / "run" / "log.txt").read_text()
+    monkeypatch.setattr(trainer, "_test", killed)
+    train(data_root, tmp_path / "run", epochs=1, resume=True)
+    assert (tmp_path / "run" / "log.txt").read_text() == log
+
+
+def test_a_full_disk_at_the_events_is_one_line(data_root, tmp_path, monkeypatch):
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(trainer.Record.scalars.__globals__["SummaryWriter"], "add_scalar", full)
+    with pytest.raises(InputError, match="run: cannot be written .No space left"):
+        train(data_root, tmp_path / "run")
+
+
 def test_a_full_disk_leaves_the_last_checkpoint_whole(data_root, tmp_path, monkeypatch):
     sync, saves = os.fsync, []
 
@@ -361,7 +465,7 @@ def test_what_cannot_be_resumed(data_root, tmp_path):
         train(data_root, run, resume=True, epochs=1)
     (run / "last.pkl").unlink()
     with pytest.raises(InputError, match=r"last\.pkl: weights cannot be read"):
-        train(data_root, run, resume=True, epochs=1)
+        train(data_root, run, resume=True, epochs=1)  # its best.pkl is not overwritten
     (run / "last.pkl").write_bytes(good)
     path = data_root / "tiny" / "trainval" / "images" / "trainval0.png"
     path.write_bytes(cv2.imencode(".png", np.full((40, 48), 7, np.uint8))[1].tobytes())
@@ -410,9 +514,8 @@ def test_validation_counts_at_the_size_asked_for(data_root):
             super().__init__()
             self.parameter = torch.nn.Parameter(torch.zeros(1))
 
-        def forward(self, images):
-            self.target = (images > 0.5).float() - 0.5
-            return self
+        def target(self, images):
+            return (images > 0.5).float() - 0.5
 
     counts = trainer.validate(Certain(), samples, [2, 5], replace(RECIPE, crop_size=32))
     assert (counts.n_images, counts.n_pixels, counts.n_hits) == (2, 2 * 40 * 48, 2)
@@ -424,9 +527,33 @@ def test_validation_counts_at_the_size_asked_for(data_root):
 def test_masks_that_are_all_empty_stop_it_before_anything_is_written(data_root, tmp_path):
     for path in (data_root / "tiny" / "trainval" / "masks").iterdir():
         cv2.imwrite(str(path), np.zeros((40, 48), np.uint8))
-    with pytest.raises(InputError, match="every mask is empty"):
+    with pytest.raises(InputError, match="every mask to train on is empty"):
         train(data_root, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_no_target_where_one_is_needed_stops_it(data_root, tmp_path):
+    masks = data_root / "tiny" / "test" / "masks"
+    for path in masks.iterdir():
+        cv2.imwrite(str(path), np.zeros((40, 48), np.uint8))
+    with pytest.raises(InputError, match="no target in the 4 masks that choose the best epoch"):
+        train(data_root, tmp_path / "run", selection="test")
+    assert not (tmp_path / "run").exists()
+    next(masks.iterdir()).unlink()
+    with pytest.raises(InputError, match="no mask for"):  # not after days of training
+        train(data_root, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_gradient_that_stays_infinite_in_fp16_stops_it(monkeypatch):
+    runtime = Runtime(torch.device("cpu"))
+    trainee = trainer.Trainee(RECIPE, runtime, trainer.Group.alone(), steps=2)
+    monkeypatch.setattr(trainer, "clip_grad_norm_", lambda *a: torch.tensor(float("inf")))
+    images = torch.rand(2, 1, 32, 32)
+    for scale, finite in ((65536.0, True), (0.5, False)):
+        trainee.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+        values = trainer.train_step(trainee, RECIPE, runtime, images, (images > 0.9).float())
+        assert np.isfinite(values["loss"]) == finite
 
 
 def test_a_loss_that_is_not_finite_stops_it_with_the_names(data_root, tmp_path, monkeypatch):

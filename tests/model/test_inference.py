@@ -1,0 +1,51 @@
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model import build_model
+from model.inference import accelerate
+
+from .test_msconet import random_net
+
+
+@settings(max_examples=20)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    stages=st.integers(1, 3),
+    width=st.integers(1, 4),
+    shape=st.tuples(st.integers(1, 2), st.integers(1, 80), st.integers(1, 80)),
+)
+def test_it_is_the_same_function(seed, stages, width, shape):
+    net = random_net(seed, stages=stages, width=width).double()
+    n, h, w = shape
+    images = torch.rand(n, 1, h, w, dtype=torch.float64)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    with torch.inference_mode():
+        fast = accelerate(net)
+        for a, b in zip(fast.stages(images), net.stages(images), strict=True):
+            for mine, theirs in zip(a, b, strict=True):
+                torch.testing.assert_close(mine, theirs)
+        torch.testing.assert_close(fast.target(images), net(images).target)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_in_float32_logits_stay_within_1e_4():
+    net = random_net(0, stages=5)
+    images = torch.rand(1, 1, 96, 64)
+    with torch.inference_mode():
+        difference = accelerate(net).target(images) - net(images).target
+    assert difference.abs().max() < 1e-4
+
+
+def test_nothing_of_batch_normalisation_is_left_and_training_goes_on():
+    net = build_model(stages=2, width=2).train()
+    fast = accelerate(net)
+    assert not any("BatchNorm" in type(module).__name__ for module in fast.modules())
+    assert not any(parameter.requires_grad for parameter in fast.parameters())
+    assert net.training and all(parameter.requires_grad for parameter in net.parameters())
+
+
+def test_the_target_alone_is_that_of_the_last_stage():
+    net = random_net(1, stages=3, width=2)
+    images = torch.rand(2, 1, 40, 33)
+    assert torch.equal(net.target(images), net(images).target)
