@@ -111,15 +111,19 @@ class MSCoNet(nn.Module):
             background = reconstruction - target  # image = background + target
 
     def target(self, images: Tensor) -> Tensor:
-        """T_K alone, without the last reconstruction, which only the loss needs."""
+        """T_K alone."""
+        return self.target_and_background(images)[0]
+
+    def target_and_background(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """T_K and B'_K, without the last reconstruction, which only the loss needs."""
         height, width = images.shape[-2:]
         reconstruction, background, target, cell = _start(images)
         for stage in self.decoupling[:-1]:
             _, target, reconstruction, cell = stage(reconstruction, background, target, cell)
             background = reconstruction - target
         last = self.decoupling[-1]
-        _, target, _ = last.decouple(reconstruction, background, target, cell)
-        return target[..., :height, :width]
+        estimate, target, _ = last.decouple(reconstruction, background, target, cell)
+        return target[..., :height, :width], estimate[..., :height, :width]
 
 
 def _start(images: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:

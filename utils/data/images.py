@@ -1,17 +1,25 @@
 """Files to arrays."""
 
+import io
+import warnings
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image, TiffImagePlugin
 
 from ..options import InputError
 
 SUFFIXES = frozenset({".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff"})
 
+_MOST_PIXELS = 2**28  # 16384 x 16384
+_MOST_PACKED = 1100  # bytes of pixels a byte of the file: deflate reaches 1032
+
 # A file that does not decode is our error to report, in one line; OpenCV 5 moved the switch.
 _set_log_level = cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel
 _set_log_level(0)
+Image.MAX_IMAGE_PIXELS = None  # its own limit is lower
+warnings.filterwarnings("ignore", module="PIL")  # of odd metadata
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -44,7 +52,7 @@ def read_mask(path: Path) -> np.ndarray:
 
 def read_mask_levels(path: Path) -> np.ndarray:
     """(H, W) uint8 or uint16 as stored; in colour, the strongest channel: no hue is background."""
-    levels = _decode(path)
+    levels = _stored(path)
     return levels if levels.ndim == 2 else levels[..., :3].max(axis=2)
 
 
@@ -90,26 +98,126 @@ def read_levels(path: Path, floats: bool = False) -> np.ndarray:
     Raises:
         InputError: no image, or of another depth.
     """
-    levels = _decode(path, floats)
-    if levels.ndim == 3:
+    return grey(_stored(path, floats))
+
+
+def read_photo(path: Path) -> np.ndarray:
+    """An image of any kind: those of `read_levels`, of other depths too, and .npy arrays.
+
+    Args:
+        path: .npy arrays are (H, W) or (H, W, 3 or 4), red first, with any further axes of length
+            1. Of files with several images, the first is read.
+
+    Returns:
+        (H, W) uint8 or uint16; all other numbers as float32.
+
+    Raises:
+        InputError: no image, damaged, too large, or with NaN or infinity.
+    """
+    levels = _load(path) if path.suffix.lower() == ".npy" else _decode(path)
+    try:
+        return grey(levels)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def grey(levels: np.ndarray) -> np.ndarray:
+    """Pixels of any type and shape -> (H, W) uint8, uint16 or float32.
+
+    Args:
+        levels: (H, W), or (H, W, 3 or 4) with blue first; transparency is ignored.
+
+    Raises:
+        ValueError: of another shape, not of real numbers, NaN or infinity.
+    """
+    colours = _is_colour(levels)
+    if levels.dtype.kind not in "buif" or not (levels.ndim == 2 or colours) or not levels.size:
+        raise ValueError(
+            f"expected an image (H, W) or (H, W, 3) of numbers, not {levels.dtype} of shape "
+            f"{levels.shape}"
+        )
+    if levels.dtype not in (np.uint8, np.uint16):
+        with np.errstate(over="ignore"):
+            levels = levels.astype(np.float32)
+    if colours:
         has_alpha = levels.shape[2] == 4
         levels = cv2.cvtColor(levels, cv2.COLOR_BGRA2GRAY if has_alpha else cv2.COLOR_BGR2GRAY)
+    if levels.dtype == np.float32 and not all(np.isfinite(row).all() for row in levels):
+        raise ValueError("holds NaN or infinity, as float32 at least")
     return levels
 
 
-def _decode(path: Path, floats: bool = False) -> np.ndarray:
-    """(H, W), (H, W, 3) or (H, W, 4)."""
+def _load(path: Path) -> np.ndarray:
+    """A .npy array, in the order of axes and colours of `_decode`."""
+    try:
+        # mapped first: a header that lies about the shape would have its memory allocated
+        array = np.array(np.load(path, mmap_mode="r", allow_pickle=False))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except Exception as error:  # a damaged file can raise anything
+        raise InputError(f"{path}: not an array that can be read; replace or remove it") from error
+    while array.ndim > 2 and 1 in array.shape and not _is_colour(array):
+        array = array.squeeze(array.shape.index(1))
+    return array[..., [2, 1, 0]] if _is_colour(array) else array
+
+
+def _is_colour(array: np.ndarray) -> bool:
+    return array.ndim == 3 and array.shape[2] in (3, 4)
+
+
+def _stored(path: Path, floats: bool = False) -> np.ndarray:
+    """`_decode` of the depths that data sets have."""
+    levels = _decode(path)
+    if levels.dtype not in (np.uint8, np.uint16) and not (floats and levels.dtype == np.float32):
+        raise InputError(f"{path}: {levels.dtype} pixels; convert it to 8 or 16 bits")
+    return levels
+
+
+def _decode(path: Path) -> np.ndarray:
+    """(H, W), (H, W, 3) or (H, W, 4) of any type."""
     try:
         # not cv2.imread: it does not open names outside the code page on Windows
-        data = np.frombuffer(path.read_bytes(), np.uint8)
+        data = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    doubt = _doubt(data)
+    if doubt:
+        raise InputError(f"{path}: {doubt}; replace or remove it")
     try:
-        levels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+        levels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
         levels = None
     if levels is None:
         raise InputError(f"{path}: not an image that can be decoded; replace or remove it")
-    if levels.dtype not in (np.uint8, np.uint16) and not (floats and levels.dtype == np.float32):
-        raise InputError(f"{path}: {levels.dtype} pixels; convert it to 8 or 16 bits")
     return levels
+
+
+def _doubt(data: bytes) -> str | None:
+    """Why a file should not be decoded: OpenCV fills up what is missing without a word."""
+    try:
+        width, height, bands = _header(data)
+        if width * height > _MOST_PIXELS:
+            return f"{width}x{height} px; at most {_MOST_PIXELS} pixels are read"
+        if width * height * bands > _MOST_PACKED * len(data):
+            return f"{len(data)} bytes cannot hold its {width}x{height} px"
+        if data.startswith(b"\x89PNG"):
+            Image.open(io.BytesIO(data)).verify()  # the checksums of all chunks
+        elif data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
+            return "cut off"
+    except Exception:  # a damaged file can raise anything
+        return "not an image that can be decoded"
+    return None
+
+
+def _header(data: bytes) -> tuple[int, int, int]:
+    """Width, height and bands that a file claims to have."""
+    file = io.BytesIO(data)
+    if data[:4] in (b"II*\0", b"MM\0*"):  # TIFF: Pillow does not open all of its pixel types
+        tags = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
+        file.seek(tags.next)
+        tags.load(file)
+        width, height, bands = tags[256], tags[257], tags.get(277, 1)
+    else:
+        image = Image.open(file)
+        width, height, bands = *image.size, len(image.getbands())
+    return width, height, bands

@@ -1,8 +1,12 @@
+import io
+import struct
+import zlib
+
 import cv2
 import numpy as np
 import pytest
 
-from utils.data.images import encode_png, read_image, read_mask, resize
+from utils.data.images import encode_png, grey, read_image, read_mask, read_photo, resize
 from utils.options import InputError
 
 
@@ -97,3 +101,115 @@ def test_a_mask_may_have_any_colour(tmp_path, colour):
     path = tmp_path / "mask.png"
     path.write_bytes(cv2.imencode(".png", levels)[1].tobytes())
     assert np.argwhere(read_mask(path)).tolist() == [[1, 2]]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif", ".npy"])
+@pytest.mark.parametrize("shape", [(1, 1), (31, 33), (2, 400)])
+@pytest.mark.parametrize("channels", [(), (3,), (4,)])
+def test_a_photo_of_any_format_and_size(tmp_path, suffix, shape, channels):
+    if suffix == ".jpg" and channels == (4,):
+        pytest.skip("JPEG has no transparency")
+    levels = np.full(shape + channels, 100, np.uint8)
+    path = tmp_path / f"a{suffix}"
+    np.save(path, levels) if suffix == ".npy" else write(path, levels)
+    photo = read_photo(path)
+    assert photo.dtype == np.uint8
+    np.testing.assert_array_equal(photo, np.full(shape, 100))
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".npy"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.int32, np.float32, np.float64])
+def test_a_photo_of_any_depth(tmp_path, suffix, dtype):
+    levels = np.arange(77).reshape(7, 11).astype(dtype)
+    path = tmp_path / f"a{suffix}"
+    np.save(path, levels) if suffix == ".npy" else write(path, levels)
+    photo = read_photo(path)
+    assert photo.dtype == (dtype if np.dtype(dtype).kind == "u" else np.float32)
+    np.testing.assert_array_equal(photo, levels)
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 7), (5, 7, 1), (1, 1, 5, 7), (1, 5, 7, 3)])
+def test_an_array_with_axes_of_length_one(tmp_path, shape):
+    np.save(tmp_path / "a.npy", np.full(shape, 9, np.uint8))
+    assert read_photo(tmp_path / "a.npy").shape == (5, 7)
+
+
+def test_an_array_has_red_first(tmp_path):
+    np.save(tmp_path / "a.npy", np.full((5, 7, 3), (200, 0, 0), np.uint8))
+    assert (read_photo(tmp_path / "a.npy") == 60).all()  # 0.299 x 200
+
+
+@pytest.mark.parametrize(
+    "array", [np.zeros(5), np.zeros((0, 5)), np.zeros((5, 7, 2)), np.zeros((5, 7), complex)]
+)
+def test_an_array_that_is_no_image_is_named(tmp_path, array):
+    np.save(tmp_path / "a.npy", array)
+    with pytest.raises(InputError, match=r"a\.npy: expected an image"):
+        read_photo(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+def test_what_is_no_number_is_refused(value):
+    levels = np.zeros((5, 7))
+    levels[2, 3] = value
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        grey(levels)
+
+
+def smooth(suffix):
+    noise = np.random.default_rng(0).random((40, 60))
+    levels = (cv2.GaussianBlur(noise, (0, 0), 2) * 255).astype(np.uint8)
+    if suffix == ".npy":
+        file = io.BytesIO()
+        np.save(file, levels)
+        return file.getvalue()
+    return cv2.imencode(suffix, levels)[1].tobytes()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif", ".npy"])
+def test_a_photo_that_is_cut_off_is_refused(tmp_path, suffix):
+    content, path = smooth(suffix), tmp_path / f"a{suffix}"
+    for length in np.random.default_rng(1).integers(0, len(content) - 2, 30):
+        path.write_bytes(content[:length])
+        with pytest.raises(InputError, match=f"a{suffix}: "):
+            read_photo(path)
+
+
+def test_a_png_with_a_changed_bit_is_refused(tmp_path):
+    content, path = smooth(".png"), tmp_path / "a.png"
+    random = np.random.default_rng(1)
+    for position in random.integers(0, len(content) - 16, 50):
+        damaged = bytearray(content)
+        damaged[position] ^= 1 << random.integers(8)
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"a\.png: "):
+            read_photo(path)
+
+
+def chunk(kind, content):
+    body = kind + content
+    return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+
+
+@pytest.mark.parametrize(
+    "width, height, reason",
+    [(40000, 40000, "at most"), (9000, 9000, "cannot hold"), (2**31 - 1, 2**31 - 1, "at most")],
+)
+def test_a_decompression_bomb_is_refused_unopened(tmp_path, width, height, reason):
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    packed = zlib.compress(bytes(10**6))
+    content = chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+    with pytest.raises(InputError, match=rf"a\.png: .*{reason}"):
+        read_photo(tmp_path / "a.png")
+
+
+def test_an_array_whose_header_lies_about_its_shape_is_refused(tmp_path):
+    content = smooth(".npy").replace(b"(40, 60)", b"(9**9, 4" + b")", 1)
+    (tmp_path / "a.npy").write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.npy: not an array"):
+        read_photo(tmp_path / "a.npy")
+    large = content.replace(b"(9**9, 4)", b"(999999,)")
+    (tmp_path / "a.npy").write_bytes(large)
+    with pytest.raises(InputError, match=r"a\.npy: not an array"):
+        read_photo(tmp_path / "a.npy")

@@ -1,0 +1,73 @@
+from argparse import ArgumentTypeError
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from utils.data.ranges import level_range, limits, normalised
+
+dtypes = st.sampled_from([np.uint8, np.uint16])
+images = dtypes.flatmap(lambda dtype: arrays.arrays(dtype, (9, 11))) | arrays.arrays(
+    np.float32, (9, 11), elements=st.floats(-1e6, 1e6, width=32)
+)
+
+
+@given(images, st.sampled_from(["auto", "full", "percentile", (3.0, 99.5)]))
+def test_every_image_comes_to_0_to_1(image, choice):
+    low, high = limits(image, choice)
+    assert low < high
+    scaled = normalised(image, (low, high))
+    assert scaled.dtype == np.float32
+    assert scaled.min() >= 0 and scaled.max() <= 1
+
+
+@given(images)
+def test_a_brighter_pixel_stays_brighter_or_equal(image):
+    scaled = normalised(image, limits(image, "auto"))
+    order = np.argsort(image, axis=None, kind="stable")
+    assert (np.diff(scaled.ravel()[order]) >= 0).all()
+
+
+def test_full_is_all_that_the_type_holds():
+    assert limits(np.zeros((2, 2), np.uint8), "full") == (0, 255)
+    assert limits(np.zeros((2, 2), np.uint16), "full") == (0, 65535)
+    assert limits(np.zeros((2, 2), np.float32), "full") == (0, 1)
+
+
+def test_eight_bits_are_read_as_in_training():
+    dim = np.full((9, 9), 7, np.uint8)
+    assert limits(dim, "auto") == (0, 255)
+    np.testing.assert_array_equal(normalised(dim, (0, 255)), dim / np.float32(255))
+
+
+def test_auto_stretches_a_camera_of_14_bits_and_leaves_an_image_of_16():
+    camera = np.arange(10000, dtype=np.uint16).reshape(100, 100) + 6000
+    assert limits(camera, "auto") == (6000, 15998)
+    assert limits(camera * np.uint16(4), "auto") == (0, 65535)
+
+
+def test_percentiles_pass_over_dead_pixels():
+    image = np.random.default_rng(0).integers(7000, 7200, (300, 300)).astype(np.uint16)
+    image[5, 5], image[80, 9] = 0, 65535
+    low, high = limits(image, "percentile")
+    assert 7000 <= low < high <= 7200
+    floats = image.astype(np.float32)
+    assert 7000 <= limits(floats, "percentile")[0]
+    assert limits(floats, "percentile")[1] <= 7200
+
+
+@pytest.mark.parametrize("text", ["auto", "full", "percentile"])
+def test_names_of_ranges(text):
+    assert level_range(text) == text
+
+
+def test_limits_are_two_numbers():
+    assert level_range("-20,1e3") == (-20, 1000)
+
+
+@pytest.mark.parametrize("text", ["", "other", "3", "5,5", "9,1", "0,inf", "nan,1", "1,2,3"])
+def test_other_words_are_refused(text):
+    with pytest.raises(ArgumentTypeError, match="LO below HI"):
+        level_range(text)

@@ -1,0 +1,67 @@
+"""Grey levels of any camera to [0, 1]."""
+
+import math
+from argparse import ArgumentTypeError
+from typing import Literal
+
+import numpy as np
+
+Limits = tuple[float, float]  # the grey levels that become 0 and 1
+Range = Literal["auto", "full", "percentile"] | Limits
+
+_PERCENTILES = (0.01, 99.99)  # passes over dead pixels, one in ten thousand
+_SAMPLED = 2**22  # pixels looked at at once; of floats, the pixels looked at
+
+
+def level_range(text: str) -> Range:
+    """``auto``, ``full``, ``percentile``, or two numbers ``LO,HI``; for ``type=``."""
+    if text in ("auto", "full", "percentile"):
+        return text
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        low, high = 1.0, 0.0
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ArgumentTypeError(f"{text} is not auto, full, percentile, or LO,HI with LO below HI")
+    return low, high
+
+
+def limits(levels: np.ndarray, choice: Range) -> Limits:
+    """The grey levels that become 0 and 1.
+
+    Args:
+        levels: (H, W) uint8, uint16, or float32 without NaN and infinity.
+        choice: "full": all that the type can hold, which for float32 is [0, 1]. "percentile": all
+            but the darkest and the brightest ten-thousandth of the pixels. "auto": "full" for
+            uint8, and for deeper images that fill half of it; else "percentile", for cameras that
+            use a part of their 16 bits. Or the limits themselves.
+    """
+    if isinstance(choice, tuple):
+        return choice
+    full = (0.0, float(np.iinfo(levels.dtype).max) if levels.dtype.kind == "u" else 1.0)
+    if choice == "auto":
+        low, high = float(levels.min()), float(levels.max())
+        fills = full[0] <= low and full[1] / 2 <= high - low and high <= full[1]
+        choice = "full" if levels.dtype == np.uint8 or fills else "percentile"
+    return full if choice == "full" else _percentiles(levels)
+
+
+def normalised(levels: np.ndarray, bounds: Limits) -> np.ndarray:
+    """Levels to float32 in [0, 1]; those beyond the limits are clipped."""
+    low, high = bounds
+    scaled = (levels.astype(np.float32) - np.float32(low)) / np.float32(high - low)
+    return np.clip(scaled, 0, 1, out=scaled)
+
+
+def _percentiles(levels: np.ndarray) -> Limits:
+    if levels.dtype.kind == "u":
+        counts = np.zeros(np.iinfo(levels.dtype).max + 1, np.int64)
+        pixels = levels.ravel()
+        for start in range(0, pixels.size, _SAMPLED):  # bincount makes 8 bytes of each pixel
+            counts += np.bincount(pixels[start : start + _SAMPLED], minlength=len(counts))
+        passed = np.cumsum(counts) / levels.size
+        low, high = (int(np.searchsorted(passed, p / 100)) for p in _PERCENTILES)
+    else:
+        sample = levels.ravel()[:: math.ceil(levels.size / _SAMPLED)]
+        low, high = np.percentile(sample, _PERCENTILES).tolist()
+    return float(low), float(high if high > low else low + 1)  # an image of one level becomes 0
