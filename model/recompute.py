@@ -26,10 +26,13 @@ def normalised(bn: nn.Module, function: Callable[[Tensor], Tensor], x: Tensor) -
     The running statistics are updated once. A normalisation over several processes is not computed
     again: that would have to wait for all of them.
     """
-    if type(bn) is not nn.BatchNorm2d or not bn.training:
+    if type(bn) is not nn.BatchNorm2d:
         return function(bn(x))
+    if not bn.training:
+        return recomputed(lambda x: function(bn(x)), x)
     bn.num_batches_tracked.add_(1)
-    momentum = bn.momentum  # of the running statistics, in the forward pass; 0 after it
+    # of the running statistics, in the forward pass; 0 after it; None: the mean of all batches
+    momentum = 1 / int(bn.num_batches_tracked) if bn.momentum is None else bn.momentum
 
     def apply(x: Tensor) -> Tensor:
         nonlocal momentum

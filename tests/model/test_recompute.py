@@ -19,7 +19,7 @@ def test_only_the_arguments_are_kept():
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("momentum", [0.1, 0.3])
+@pytest.mark.parametrize("momentum", [0.1, 0.3, None])
 def test_running_statistics_are_updated_once(training, momentum):
     torch.manual_seed(0)
     bn, after = nn.BatchNorm2d(3, momentum=momentum).train(training), nn.Conv2d(3, 2, 3)

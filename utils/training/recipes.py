@@ -46,6 +46,12 @@ class Recipe:
     augment: bool = _value(False, bool, "random flips and 90 degree turns")
     jitter: float = _value(0.0, share, "strength of random gain, offset and noise; 0: none")
     epochs: int = _value(400, positive, "passes over the training images")
+    fixed_norm: int = _value(
+        0,
+        non_negative,
+        "last epochs, in which batch normalisation keeps the statistics of the training images "
+        "as they are in use, and the learning rate begins anew at a quarter",
+    )
     batch_size: int = _value(8, batch_size, "images a step, of all GPUs together; or auto")
     lr: float = _value(1e-4, positive_float, "learning rate at its highest")
     warmup: int = _value(0, non_negative, "steps over which the learning rate rises to it")
@@ -130,6 +136,10 @@ def recipe_for(name: str, dataset: str, given: dict[str, Any] | None = None) -> 
             changes |= values
     given = given or {}
     recipe = replace(RECIPES[name], **(changes | given))
+    if recipe.fixed_norm >= recipe.epochs:
+        raise InputError(
+            f"--fixed-norm {recipe.fixed_norm} of {recipe.epochs} --epochs leaves none before them"
+        )
     for option, (holds, need) in _NEEDS.items():
         if option in given and not holds(recipe):
             raise InputError(f"{_flag(option)} has no effect here without {need}")

@@ -19,7 +19,7 @@ from torch.nn.functional import mse_loss
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, update_bn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -70,8 +70,9 @@ class AllStages(nn.Module):
 class Trainee:
     """A network with everything that training changes."""
 
-    def __init__(self, recipe: Recipe, runtime: Runtime, group: Group, steps: int):
+    def __init__(self, recipe: Recipe, runtime: Runtime, group: Group, per_epoch: int):
         torch.manual_seed(recipe.seed)
+        self.norm_is_fixed = False
         net = build_model(stages=recipe.stages, width=recipe.width)
         self.net = runtime.move(group.share_statistics(net, runtime.device))
         # what is validated and kept as best.pkl: the averaged weights, or the network itself
@@ -83,12 +84,19 @@ class Trainee:
             self.stages = torch.compile(self.stages)
         self.stages = group.wrap(self.stages, runtime.device)
         self.optimizer = Adam(self.net.parameters(), recipe.lr)
-        self.schedule = LambdaLR(self.optimizer, lambda step: _rate(step, steps, recipe.warmup))
+        self.schedule = LambdaLR(self.optimizer, lambda step: _rate(step, recipe, per_epoch))
         self.scaler = torch.amp.GradScaler(runtime.device.type, enabled=runtime.precision == "fp16")
 
     @property
     def best_net(self) -> MSCoNet:
         return self.averaged.module if self.averaged else self.net
+
+    def train_mode(self) -> None:
+        self.net.train()
+        if self.norm_is_fixed:
+            for module in self.net.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
 
     def state(self) -> dict[str, Any]:
         """All but the network's own weights."""
@@ -180,7 +188,7 @@ def train(
         pin_memory=device.type == "cuda",
         worker_init_fn=_leave_group,
     )
-    trainee = Trainee(recipe, runtime, group, recipe.epochs * batches.per_epoch)
+    trainee = Trainee(recipe, runtime, group, batches.per_epoch)
     data_sha256 = manifest(samples)
     progress = Progress()
     # a run that was killed before it had saved anything begins again
@@ -236,6 +244,13 @@ def train(
             batches.epoch, batches.start = epoch, progress.step
             bar.set_description(f"epoch {epoch}/{recipe.epochs}")
             start, first = time.perf_counter(), progress.step
+            trainee.norm_is_fixed = epoch > recipe.epochs - recipe.fixed_norm
+            if epoch == recipe.epochs - recipe.fixed_norm + 1 and not first:
+                # the running statistics are of the last few batches, and the weights are not theirs
+                loaded = _loaded(loader, batches, samples, training)
+                with runtime.autocast():
+                    update_bn((images for images, _, _ in loaded), trainee.net, device)
+                record.log("the statistics of batch normalisation are fixed from here")
             for images, masks, names in _loaded(loader, batches, samples, training):
                 step = (epoch - 1) * batches.per_epoch + progress.step
                 values = train_step(trainee, recipe, runtime, images, masks)
@@ -311,7 +326,7 @@ def train_step(
     device = runtime.device
     images, masks = (x.to(device, non_blocking=True) for x in (images, masks))
     rate = trainee.schedule.get_last_lr()[0]
-    trainee.net.train()
+    trainee.train_mode()
     with runtime.autocast():
         stages = trainee.stages(images)
     last = stages[-1]
@@ -391,7 +406,7 @@ def fitting(recipe: Recipe, runtime: Runtime) -> int:
         gc.collect()  # a trainee's optimiser and schedule hold each other
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(runtime.device)
-        trainee = Trainee(recipe, runtime, Group.alone(), steps=1)
+        trainee = Trainee(recipe, runtime, Group.alone(), per_epoch=1)
         images = torch.rand(size, 1, side, side)
         train_step(trainee, recipe, runtime, images, (images > 0.99).float())
         room = torch.cuda.get_device_properties(runtime.device).total_memory
@@ -482,9 +497,13 @@ def _ema(decay: float):
     return torch.no_grad()(update)
 
 
-def _rate(step: int, steps: int, warmup: int) -> float:
-    """Poly schedule (1 - step / steps)^0.9, after a linear rise."""
-    return min(1.0, (step + 1) / (warmup + 1)) * max(0.0, 1 - step / steps) ** 0.9
+def _rate(step: int, recipe: Recipe, per_epoch: int) -> float:
+    """Poly schedule (1 - step / steps)^0.9, after a linear rise; again from a quarter once batch
+    normalisation is fixed."""
+    steps = (recipe.epochs - recipe.fixed_norm) * per_epoch
+    if step < steps or not recipe.fixed_norm:
+        return min(1.0, (step + 1) / (recipe.warmup + 1)) * max(0.0, 1 - step / steps) ** 0.9
+    return 0.25 * max(0.0, 1 - (step - steps) / (recipe.fixed_norm * per_epoch)) ** 0.9
 
 
 def _sized(samples: PairDataset, index: int, recipe: Recipe) -> tuple[Tensor, Tensor]:

@@ -53,6 +53,7 @@ def test_only_what_is_given_counts():
     "recipe, given, message",
     [
         ("default", {"image_size": 128}, "--image-size has no effect here without --crop-size 0"),
+        ("default", {"fixed_norm": 9, "epochs": 9}, "--fixed-norm 9 of 9 --epochs leaves none"),
         ("published", {"target_share": 0.1}, "--target-share has no effect .* a --crop-size"),
         ("published", {"val_fraction": 0.2}, "without --selection validation"),
     ],

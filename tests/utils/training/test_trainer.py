@@ -139,6 +139,34 @@ def test_the_average_follows_the_weights(data_root, tmp_path):
     assert buffers and all(torch.equal(best[name], own[name]) for name in buffers)
 
 
+def statistics(run, epoch):
+    net = checkpoint.load(run / f"{epoch}.pkl").net
+    return torch.cat([v.flatten() for n, v in net.state_dict().items() if "running" in n])
+
+
+def test_the_last_epochs_keep_the_statistics_of_normalisation(data_root, tmp_path, monkeypatch):
+    run, save = tmp_path / "run", checkpoint.save
+
+    def keep(path, net, info, training):
+        save(path, net, info, training)
+        if path.name == "last.pkl":
+            save(path.with_name(f"{training['progress']['epoch'] - 1}.pkl"), net, info, training)
+
+    monkeypatch.setattr(checkpoint, "save", keep)
+    train(data_root, run, epochs=4, fixed_norm=2)
+    assert not torch.equal(statistics(run, 1), statistics(run, 2))
+    assert not torch.equal(statistics(run, 2), statistics(run, 3))  # now of all training images
+    assert torch.equal(statistics(run, 3), statistics(run, 4))
+    rates = [value for _, value in scalars(run, "training/lr")]
+    steps = len(rates) // 4
+    assert rates[2 * steps] == pytest.approx(RECIPE.lr / 4)
+    assert rates[2 * steps + 1] < rates[2 * steps]
+    # its first part is the very run of so many epochs
+    train(data_root, tmp_path / "short", epochs=2)
+    for name, value in checkpoint.load(run / "2.pkl").net.state_dict().items():
+        assert torch.equal(value, checkpoint.load(tmp_path / "short/2.pkl").net.state_dict()[name])
+
+
 def test_same_seed_same_weights_and_another_seed_others(data_root, tmp_path):
     first = everything(train(data_root, tmp_path / "1", epochs=1))
     assert torch.equal(first, everything(train(data_root, tmp_path / "2", epochs=1)))
@@ -272,7 +300,7 @@ MOMENTS = [
 
 @forked
 def test_killed_at_any_moment_it_goes_on_to_the_very_same_weights(data_root, tmp_path):
-    small = {"save_minutes": 0, "stages": 1}
+    small = {"save_minutes": 0, "stages": 1, "fixed_norm": 1}
     whole = everything(train(data_root, tmp_path / "whole", **small))
     log = re.sub(r"\d+ s\n", "", (tmp_path / "whole" / "log.txt").read_text())
     losses = scalars(tmp_path / "whole", "training/loss")
@@ -285,7 +313,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_very_same_weights(data_root, tmp
             train(data_root, run, **small)
 
         assert in_child(killed) == -signal.SIGKILL, moment
-        resumed = train(data_root, run, resume=True, stages=1)
+        resumed = train(data_root, run, resume=True, stages=1, fixed_norm=1)
         assert torch.equal(everything(resumed), whole), moment
         assert re.sub(r"\d+ s\n", "", (run / "log.txt").read_text()) == log, moment
         assert scalars(run, "training/loss") == losses, moment
@@ -406,10 +434,10 @@ def killed(*arguments):
 def test_a_run_goes_on_in_another_precision(data_root, tmp_path, monkeypatch):
     recipe = replace(RECIPE, epochs=1)
     runtime = Runtime(torch.device("cpu"))
-    trainee = trainer.Trainee(recipe, runtime, trainer.Group.alone(), steps=2)
+    trainee = trainer.Trainee(recipe, runtime, trainer.Group.alone(), per_epoch=2)
     state = trainee.state()
     assert state["scaler"] == {}
-    half = trainer.Trainee(recipe, runtime, trainer.Group.alone(), steps=2)
+    half = trainer.Trainee(recipe, runtime, trainer.Group.alone(), per_epoch=2)
     half.scaler = torch.amp.GradScaler("cpu")
     half.load(trainee.net, state)
     assert half.scaler.get_scale() == 65536
@@ -547,7 +575,7 @@ def test_no_target_where_one_is_needed_stops_it(data_root, tmp_path):
 
 def test_a_gradient_that_stays_infinite_in_fp16_stops_it(monkeypatch):
     runtime = Runtime(torch.device("cpu"))
-    trainee = trainer.Trainee(RECIPE, runtime, trainer.Group.alone(), steps=2)
+    trainee = trainer.Trainee(RECIPE, runtime, trainer.Group.alone(), per_epoch=2)
     monkeypatch.setattr(trainer, "clip_grad_norm_", lambda *a: torch.tensor(float("inf")))
     images = torch.rand(2, 1, 32, 32)
     for scale, finite in ((65536.0, True), (0.5, False)):
