@@ -3,7 +3,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utils.training.losses import LOSSES, dice, scale_location, soft_iou, soft_iou_bce
+from utils.training.losses import (
+    LOSSES,
+    dice,
+    scale_location,
+    soft_iou,
+    soft_iou_bce,
+    soft_iou_pooled,
+)
 
 HALF = torch.zeros(1, 1, 2, 2)  # logits of probability 1/2
 ONE = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]])
@@ -25,6 +32,7 @@ def test_by_hand():
     torch.testing.assert_close(dice(HALF, ONE), torch.tensor(1 - 2 / 4))
     expected = 1 - 1.5 / 3.5 + torch.tensor(2.0).log()
     torch.testing.assert_close(soft_iou_bce(HALF, ONE), expected)
+    torch.testing.assert_close(soft_iou_pooled(HALF, ONE), expected + 1 - 1.5 / 3.5)
 
 
 def test_scale_and_location_by_hand():
@@ -38,7 +46,7 @@ def test_scale_and_location_by_hand():
     torch.testing.assert_close(loss, torch.tensor(scale + centre), atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", [name for name in LOSSES if name != "soft_iou_pooled"])
 def test_it_is_a_mean_over_images(name):
     torch.manual_seed(0)
     logits, mask = torch.randn(3, 1, 8, 8), (torch.rand(3, 1, 8, 8) > 0.8).float()
@@ -47,7 +55,18 @@ def test_it_is_a_mean_over_images(name):
     torch.testing.assert_close(LOSSES[name](logits, mask), each.mean())
 
 
-@pytest.mark.parametrize("name", ["soft_iou", "soft_iou_bce", "dice"])
+def test_pooled_a_false_alarm_counts_against_all_targets():
+    mask = torch.cat([square(4, 4, 10), torch.zeros(1, 1, 32, 32)])
+    alarms = [torch.cat([square(4, 4, 10), square(4, 4, side)]) for side in (0, 5, 10)]
+    none, small, large = (soft_iou_pooled(sure(a), mask) for a in alarms)
+    bce = [soft_iou_bce(sure(a), mask) for a in alarms]
+    # the IoU of the pool: 100 of 100, of 125, and of 200 px
+    torch.testing.assert_close(none - bce[0], torch.tensor(0.0), atol=1e-5, rtol=0)
+    torch.testing.assert_close(small - bce[1], torch.tensor(1 - 101 / 126), atol=1e-4, rtol=0)
+    torch.testing.assert_close(large - bce[2], torch.tensor(1 - 101 / 201), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["soft_iou", "soft_iou_bce", "soft_iou_pooled", "dice"])
 @given(seed=st.integers(0, 2**32), step=st.floats(0.1, 5))
 def test_a_better_pixel_scores_better(name, seed, step):
     torch.manual_seed(seed)
