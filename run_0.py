@@ -21,7 +21,8 @@ from utils.options import (
     non_negative_float,
     run_door,
 )
-from utils.training.distributed import Group
+from utils.precision import PRECISIONS, choose_precision
+from utils.training.distributed import TrainingGroup
 from utils.training.recipes import (
     AUTO,
     Recipe,
@@ -32,7 +33,7 @@ from utils.training.recipes import (
     recipe_name,
 )
 from utils.training.record import list_runs, new_run_folder, read_config
-from utils.training.runtime import PRECISIONS, Runtime, choose_precision
+from utils.training.runtime import Runtime
 from utils.training.trainer import fitting, train
 
 
@@ -96,7 +97,7 @@ def main() -> None:
         on_gpu = choose_device("auto").type == "cuda"
     else:
         on_gpu = arguments.device.startswith("cuda")
-    group = Group(on_gpu)
+    group = TrainingGroup(on_gpu)
     gpu = f"cuda:{group.local_rank}" if group.world > 1 and on_gpu else arguments.device
     device = choose_device(gpu)
     workers = arguments.workers
@@ -127,7 +128,10 @@ def main() -> None:
                     for f in fields(Recipe)
                 },
             }
-        precision = choose_precision(arguments.precision, device, name)
+        precision = arguments.precision
+        if name == "published" and precision == "auto":  # PyTorch's own arithmetic, as the paper's
+            precision = "fp32"
+        precision = choose_precision(precision, device)
         runtime = replace(runtime, precision=precision)
         if recipe.batch_size == AUTO and group.leads:
             recipe = replace(recipe, batch_size=fitting(recipe, runtime) * group.world)

@@ -10,8 +10,7 @@ import torch
 from torch import nn
 
 from ..options import InputError
-
-PRECISIONS = ("auto", "fp32", "tf32", "bf16", "fp16")
+from ..precision import autocast
 
 
 @dataclass(frozen=True)
@@ -23,10 +22,7 @@ class Runtime:
     save_minutes: float = 10.0  # from one checkpoint within an epoch to the next
 
     def autocast(self) -> contextlib.AbstractContextManager:
-        types = {"bf16": torch.bfloat16, "fp16": torch.float16}
-        if self.precision not in types:
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, types[self.precision])
+        return autocast(self.device, self.precision)
 
     def prepare(self) -> None:
         """Settings of the whole process."""
@@ -47,25 +43,6 @@ class Runtime:
         if self.device.type == "cuda":
             return f"{torch.cuda.get_device_name(self.device)}, {self.precision}"
         return f"{torch.get_num_threads()} threads, {allocator()}, {self.precision}"
-
-
-def choose_precision(name: str, device: torch.device, recipe: str) -> str:
-    """``auto``: bf16 on a GPU that computes in it, fp16 on another; fp32 on the CPU.
-
-    And fp32 for the published recipe, which is PyTorch's own arithmetic.
-
-    Raises:
-        InputError: fp16 or tf32 on the CPU.
-    """
-    if device.type != "cuda":
-        if name in ("fp16", "tf32"):
-            raise InputError(f"--precision {name} needs a GPU; choose fp32 or bf16")
-        return "fp32" if name == "auto" else name
-    if name == "auto":
-        if recipe == "published":
-            return "fp32"
-        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16"
-    return name
 
 
 def allocator() -> str:

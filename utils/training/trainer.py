@@ -35,7 +35,7 @@ from ..metrics.counts import Counts, count, figures
 from ..metrics.protocols import Map
 from ..metrics.report import one_line
 from ..options import InputError, Stopped
-from .distributed import Group
+from .distributed import TrainingGroup
 from .losses import LOSSES
 from .recipes import Recipe
 from .record import Record, read_config
@@ -70,7 +70,7 @@ class AllStages(nn.Module):
 class Trainee:
     """A network with everything that training changes."""
 
-    def __init__(self, recipe: Recipe, runtime: Runtime, group: Group, per_epoch: int):
+    def __init__(self, recipe: Recipe, runtime: Runtime, group: TrainingGroup, per_epoch: int):
         torch.manual_seed(recipe.seed)
         self.norm_is_fixed = False
         net = build_model(stages=recipe.stages, width=recipe.width)
@@ -128,7 +128,7 @@ def train(
     run: Path,
     *,
     runtime: Runtime,
-    group: Group | None = None,
+    group: TrainingGroup | None = None,
     origin: dict[str, Any] | None = None,
     resume: bool = False,
 ) -> None:
@@ -152,7 +152,7 @@ def train(
         InputError: a bad data set, a folder that cannot be written, a loss that is not finite.
         Stopped: a signal asked for it; the state is saved.
     """
-    group = group or Group()
+    group = group or TrainingGroup()
     device = runtime.device
     runtime.prepare()
     samples = PairDataset(dataset / "trainval")
@@ -406,7 +406,7 @@ def fitting(recipe: Recipe, runtime: Runtime) -> int:
         gc.collect()  # a trainee's optimiser and schedule hold each other
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(runtime.device)
-        trainee = Trainee(recipe, runtime, Group.alone(), per_epoch=1)
+        trainee = Trainee(recipe, runtime, TrainingGroup.alone(), per_epoch=1)
         images = torch.rand(size, 1, side, side)
         train_step(trainee, recipe, runtime, images, (images > 0.99).float())
         room = torch.cuda.get_device_properties(runtime.device).total_memory

@@ -2,24 +2,9 @@ import pytest
 import torch
 
 from utils.options import InputError
-from utils.training.runtime import Runtime, allocator, choose_precision, largest_batch, memory_mib
+from utils.training.runtime import Runtime, allocator, largest_batch, memory_mib
 
 CPU = torch.device("cpu")
-
-
-def test_precision_on_the_cpu():
-    assert (
-        choose_precision("auto", CPU, "default") == "fp32"
-        and choose_precision("bf16", CPU, "") == "bf16"
-    )
-    with pytest.raises(InputError, match="needs a GPU"):
-        choose_precision("fp16", CPU, "default")
-
-
-@pytest.mark.parametrize("precision, expected", [("fp32", torch.float32), ("bf16", torch.bfloat16)])
-def test_autocast(precision, expected):
-    with Runtime(CPU, precision=precision).autocast():
-        assert (torch.rand(2, 2) @ torch.rand(2, 2)).dtype == expected
 
 
 def test_it_says_how_the_cpu_computes():

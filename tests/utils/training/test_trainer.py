@@ -434,10 +434,10 @@ def killed(*arguments):
 def test_a_run_goes_on_in_another_precision(data_root, tmp_path, monkeypatch):
     recipe = replace(RECIPE, epochs=1)
     runtime = Runtime(torch.device("cpu"))
-    trainee = trainer.Trainee(recipe, runtime, trainer.Group.alone(), per_epoch=2)
+    trainee = trainer.Trainee(recipe, runtime, trainer.TrainingGroup.alone(), per_epoch=2)
     state = trainee.state()
     assert state["scaler"] == {}
-    half = trainer.Trainee(recipe, runtime, trainer.Group.alone(), per_epoch=2)
+    half = trainer.Trainee(recipe, runtime, trainer.TrainingGroup.alone(), per_epoch=2)
     half.scaler = torch.amp.GradScaler("cpu")
     half.load(trainee.net, state)
     assert half.scaler.get_scale() == 65536
@@ -575,7 +575,7 @@ def test_no_target_where_one_is_needed_stops_it(data_root, tmp_path):
 
 def test_a_gradient_that_stays_infinite_in_fp16_stops_it(monkeypatch):
     runtime = Runtime(torch.device("cpu"))
-    trainee = trainer.Trainee(RECIPE, runtime, trainer.Group.alone(), per_epoch=2)
+    trainee = trainer.Trainee(RECIPE, runtime, trainer.TrainingGroup.alone(), per_epoch=2)
     monkeypatch.setattr(trainer, "clip_grad_norm_", lambda *a: torch.tensor(float("inf")))
     images = torch.rand(2, 1, 32, 32)
     for scale, finite in ((65536.0, True), (0.5, False)):

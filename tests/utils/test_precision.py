@@ -1,0 +1,19 @@
+import pytest
+import torch
+
+from utils.options import InputError
+from utils.precision import autocast, choose_precision
+
+CPU = torch.device("cpu")
+
+
+def test_precision_on_the_cpu():
+    assert choose_precision("auto", CPU) == "fp32" and choose_precision("bf16", CPU) == "bf16"
+    with pytest.raises(InputError, match="needs a GPU"):
+        choose_precision("fp16", CPU)
+
+
+@pytest.mark.parametrize("precision, expected", [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_autocast(precision, expected):
+    with autocast(CPU, precision):
+        assert (torch.rand(2, 2) @ torch.rand(2, 2)).dtype == expected

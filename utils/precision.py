@@ -1,0 +1,32 @@
+"""How finely a network computes."""
+
+import contextlib
+
+import torch
+
+from .options import InputError
+
+PRECISIONS = ("auto", "fp32", "tf32", "bf16", "fp16")
+_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def choose_precision(name: str, device: torch.device) -> str:
+    """``auto``: bf16 on a GPU that computes in it, fp16 on another; fp32 on the CPU.
+
+    Raises:
+        InputError: fp16 or tf32 on the CPU.
+    """
+    if device.type != "cuda":
+        if name in ("fp16", "tf32"):
+            raise InputError(f"--precision {name} needs a GPU; choose fp32 or bf16")
+        return "fp32" if name == "auto" else name
+    if name == "auto":
+        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16"
+    return name
+
+
+def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
+    """The context in which a network computes in a precision, for the thread that enters it."""
+    if precision not in _AUTOCAST:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, _AUTOCAST[precision])
