@@ -1,22 +1,60 @@
-"""Predict a data set and export the maps.
+"""Predict images: a data set, or any files.
 
 python t_models.py                                    the newest run, on its own data set
 python t_models.py --dataset IRSTD-1k --weights best.pkl --image-size 256
+python t_models.py --images photo.png flights/ "night/**/*.tif" film.mp4 --save overlay boxes
+torchrun --nproc_per_node=4 t_models.py --images flights/
 """
 
+import sys
+from argparse import Namespace
 from pathlib import Path
 
+import torch
+
 from utils import checkpoint
-from utils.data.catalogue import DATA_ROOT, choose_dataset
-from utils.options import Parser, choose_device, non_negative, run_door
-from utils.prediction.job import predict_split
+from utils.data.catalogue import BUILTIN, DATA_ROOT, choose_dataset, list_datasets, same_name
+from utils.data.images import read_photo
+from utils.data.ranges import level_range
+from utils.group import Group
+from utils.options import (
+    InputError,
+    Parser,
+    choose_device,
+    fraction,
+    non_negative,
+    positive,
+    run_door,
+)
+from utils.precision import PRECISIONS
+from utils.prediction.job import (
+    KINDS,
+    Job,
+    Outcome,
+    Read,
+    predict_files,
+    predict_split,
+    scoring_reader,
+)
+from utils.prediction.journal import JOURNAL
 from utils.prediction.predictor import Predictor
+from utils.prediction.sources import find_sources, title
+from utils.results import read_record
 
 
-def main() -> None:
-    parser = Parser("Predict the images of a data set; maps go to results/<dataset>/{img,mat}.")
-    parser.add_argument(
+def main() -> int:
+    parser = Parser(
+        "Predict a data set, or any images and videos; outputs go to results/<name>/<kind>."
+    )
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
         "--dataset", metavar="NAME", help="data set (default: the one the weights are from)"
+    )
+    what.add_argument(
+        "--images",
+        nargs="+",
+        metavar="WHAT",
+        help="files, folders with all below them, patterns, videos, or the name of a data set",
     )
     parser.add_argument(
         "--data-root",
@@ -25,45 +63,168 @@ def main() -> None:
         help="folder of the data sets (default: as in training, else datasets)",
     )
     parser.add_argument(
+        "--split", default="test", choices=["test", "trainval"], help="default %(default)s"
+    )
+    parser.add_argument(
         "--weights",
         type=Path,
         metavar="FILE",
-        help="of this project or published (default: the newest run's best.pkl, "
+        help="of this project, published, or an .onnx export (default: the newest run's best.pkl, "
         "else Weight/<dataset>/best.pkl)",
-    )
-    parser.add_argument(
-        "--split", default="test", choices=["test", "trainval"], help="default %(default)s"
     )
     parser.add_argument(
         "--image-size",
         type=non_negative,
         metavar="N",
-        help="resize images to N x N and export maps of this size, the paper's is 256; 0: at their "
-        "own size (default: as the weights were trained)",
+        help="resize images to N x N, the paper's is 256; maps of a data set stay of this size, "
+        "those of --images are brought back. 0: do not (default: as the weights were trained for "
+        "a data set, else 0)",
+    )
+    parser.add_argument(
+        "--range",
+        type=level_range,
+        metavar="RANGE",
+        help="the grey levels of --images that become 0 and 1: full, percentile, LO,HI, or auto: "
+        "full for 8 bits, and for deeper images that fill theirs, else percentile (default auto)",
+    )
+    parser.add_argument(
+        "--save",
+        nargs="+",
+        choices=KINDS,
+        metavar="KIND",
+        help=f"outputs: {' '.join(KINDS)} (default img mat; a video always gives an annotated "
+        "video and a table, and these for each frame only where they are named)",
+    )
+    parser.add_argument(
+        "--threshold",
+        type=fraction,
+        default=0.5,
+        metavar="P",
+        help="a target pixel has a probability above this (default %(default)s)",
+    )
+    parser.add_argument(
+        "--min-area",
+        type=positive,
+        default=1,
+        metavar="PX",
+        help="leave out smaller detections (default %(default)s)",
     )
     parser.add_argument(
         "--results", type=Path, default=Path("results"), metavar="DIR", help="default %(default)s"
     )
+    parser.add_argument(
+        "--skip-existing", action="store_true", help="go on with an interrupted job"
+    )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="stop at the first file that cannot be read (default: skip it, exit code 1)",
+    )
     parser.add_argument("--device", default="auto", help="cpu, cuda, ... (default %(default)s)")
+    parser.add_argument(
+        "--precision",
+        default="auto",
+        choices=PRECISIONS,
+        help="auto: bf16 or fp16 on a GPU, fp32 on the CPU (default %(default)s)",
+    )
     arguments = parser.parse_args()
     device = choose_device(arguments.device)
+    group = Group(on_gpu=device.type == "cuda")
+    if group.world > 1 and device.type == "cuda":
+        device = torch.device("cuda", group.local_rank)
 
+    data_root = arguments.data_root or DATA_ROOT
+    name = arguments.dataset or _dataset_among(arguments.images, data_root)
+    if name is None and arguments.images:
+        return _predict_files(arguments, device, group)
     dataset = None
-    if arguments.dataset is not None:
-        dataset = choose_dataset(arguments.dataset, arguments.data_root or DATA_ROOT)
+    if name is not None:
+        with group.leader_first():  # the built-in scenes may be written
+            dataset = choose_dataset(name, data_root)
+    if arguments.range is not None:
+        raise InputError("--range is for --images; a data set is read as in training")
     weights = arguments.weights or checkpoint.newest_weights(dataset.name if dataset else None)
-    predictor = Predictor(weights, device, arguments.image_size)
+    predictor = _predictor(arguments, weights, device, level_range="full")
+    info = predictor.network.info
     if not dataset:
-        info = predictor.checkpoint.info
         name = info.get("dataset")
         if not name and not arguments.weights:  # published weights in Weight/<dataset>
             name = weights.parent.name
         data_root = arguments.data_root or Path(info.get("data_root", DATA_ROOT))
-        dataset = choose_dataset(name, data_root)
-    results = arguments.results / dataset.name
-    print(f"{weights}: predicting {dataset / arguments.split}")
-    count = predict_split(predictor, dataset / arguments.split, results)
-    print(f"{count} maps in {results / 'img'} and {results / 'mat'}")
+        with group.leader_first():
+            dataset = choose_dataset(name, data_root)
+    size = info.get("image_size") if arguments.image_size is None else arguments.image_size
+    job = _job(arguments, arguments.results / dataset.name, scoring_reader(size or 0))
+    if group.leads:
+        print(f"{weights}: predicting {dataset / arguments.split}")
+    outcome = predict_split(predictor, dataset / arguments.split, size or 0, job, group)
+    return _report(outcome, job, group)
+
+
+def _predict_files(arguments: Namespace, device: torch.device, group: Group) -> int:
+    sources = find_sources(arguments.images, without=arguments.results)
+    folder = arguments.results / title(arguments.images[0])
+    if read_record(folder):
+        raise InputError(
+            f"{folder}: holds the maps of a data set; choose another folder with --results"
+        )
+    weights = arguments.weights or checkpoint.newest_weights(None)
+    predictor = _predictor(
+        arguments,
+        weights,
+        device,
+        level_range=arguments.range or "auto",
+        size=arguments.image_size or 0,
+    )
+    if "stages" in (arguments.save or ()) and weights.suffix.lower() == ".onnx":
+        raise InputError(f"{weights}: an ONNX export has no stages; use the .pkl it is from")
+    job = _job(arguments, folder, read_photo)
+    if group.leads:
+        print(f"{weights}: predicting {len(sources)} files")
+    return _report(predict_files(predictor, sources, job, group), job, group)
+
+
+def _dataset_among(images: list[str] | None, data_root: Path) -> str | None:
+    """The data set that ``--images`` names, if it names one and no file."""
+    if images and len(images) == 1 and not Path(images[0]).exists():
+        for name in (*list_datasets(data_root), BUILTIN):
+            if same_name(name, images[0]):
+                return name
+    return None
+
+
+def _predictor(arguments: Namespace, weights: Path, device: torch.device, **options) -> Predictor:
+    return Predictor(
+        weights,
+        device,
+        threshold=arguments.threshold,
+        min_area=arguments.min_area,
+        precision=arguments.precision,
+        **options,
+    )
+
+
+def _job(arguments: Namespace, folder: Path, read: Read) -> Job:
+    return Job(
+        folder,
+        kinds=tuple(arguments.save or ("img", "mat")),
+        frames=arguments.save is not None,
+        skip_existing=arguments.skip_existing,
+        strict=arguments.strict,
+        read=read,
+    )
+
+
+def _report(outcome: Outcome, job: Job, group: Group) -> int:
+    """Say what was done; returns the exit code."""
+    group.close()
+    if not group.leads:
+        return 0
+    kinds = ", ".join(kind for kind in job.kinds if kind != "boxes")
+    print(f"{outcome.predicted} predicted, in {job.folder}: {kinds}")
+    if outcome.failed:
+        print(f"{outcome.failed} skipped, see {job.folder / JOURNAL}", file=sys.stderr)
+    return 1 if outcome.failed else 0
 
 
 if __name__ == "__main__":

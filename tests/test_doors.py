@@ -70,7 +70,7 @@ def test_the_whole_way_on_built_in_data(door):
 
     code, out, _ = door("t_models")
     images = sorted(Path("datasets/builtin/test/images").iterdir())
-    assert code == 0 and f"{len(images)} maps" in out
+    assert code == 0 and f"{len(images)} predicted" in out
     for path in images:
         shape = cv2.imread(str(path), cv2.IMREAD_UNCHANGED).shape
         probability = cv2.imread(f"results/builtin/img/{path.stem}.png", cv2.IMREAD_UNCHANGED)
@@ -254,7 +254,12 @@ def test_maps_of_unknown_origin_are_not_mixed_with_an_export(trained, refused, d
     door("cal_from_mask", "--report")
     assert Path("results/tiny/report.html").is_file()
     door("t_models")
-    assert {p.name for p in Path("results/tiny").iterdir()} == {"img", "mat", "predictions.json"}
+    assert {p.name for p in Path("results/tiny").iterdir()} == {
+        "img",
+        "mat",
+        "images.jsonl",
+        "predictions.json",
+    }
     scipy.io.savemat("results/tiny/mat/old.mat", {"T": np.zeros((2, 2))})
     assert "1 maps of unknown origin (such as old.mat)" in refused("t_models")
 

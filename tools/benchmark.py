@@ -87,7 +87,7 @@ def inference(runs: int, quick: bool) -> Figures:
             runtime = runtime or _onnx(net)
         if runtime and stages == STAGES:
             array = images.cpu().numpy()
-            ways["ONNX Runtime"] = lambda r=runtime, x=array: r.run(None, {"images": x})
+            ways["ONNX Runtime"] = lambda r=runtime, x=array: r.run(["target"], {"images": x})
         with torch.inference_mode():
             if size == SIZE and batch == 1:
                 yield f"GFLOP, K = {stages}, plain", _operations(ways["plain"]) / 1e9
@@ -197,10 +197,11 @@ def equations(*arguments: Any, **options: Any) -> Any:
 
 def _onnx(net: Any) -> Any:
     """An ONNX Runtime session, or None where it is not installed."""
-    from tools.export_onnx import export, session
+    from tools.export_onnx import export
+    from utils.prediction.networks import onnx_session
 
     try:
-        return session(export(net, {}), threads=_threads())
+        return onnx_session(export(net, {}, ""), threads=_threads())
     except InputError as error:
         print(f"without ONNX Runtime: {error}", file=sys.stderr)
         return None

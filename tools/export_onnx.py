@@ -1,10 +1,14 @@
-"""Export a network to ONNX: any number of images of any size in, logits of target pixels out.
+"""Export a network to ONNX: any number of images of any size in, targets and background out.
 
 python tools/export_onnx.py --weights best.pkl --output msconet.onnx
+python t_models.py --weights msconet.onnx --images photo.png
 """
 
+import json
 import sys
 import warnings
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +20,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from model import MSCoNet
 from model.inference import accelerate
 from utils import checkpoint
-from utils.data.images import unit_interval
+from utils.data.images import read_photo, unit_interval
+from utils.data.ranges import limits, normalised
 from utils.data.scenes import make_scene
 from utils.files import write_bytes
 from utils.options import InputError, Parser, run_door
+from utils.prediction.networks import ONNX_FORMAT, onnx_session
+from utils.prediction.sources import find_sources
 
 TOLERANCE = 1e-4  # largest difference of a probability from PyTorch's
-_CHECKED = ((256, 256), (128, 160), (100, 37), (1, 1))  # px
+_CHECKED = ((256, 256), (128, 160), (100, 37), (1, 1))  # px, of made scenes
+_IMAGES = 16  # of the user's own, at most
 
 
 def main() -> None:
@@ -36,28 +44,62 @@ def main() -> None:
     parser.add_argument(
         "--output", type=Path, default=Path("msconet.onnx"), metavar="FILE", help="%(default)s"
     )
+    parser.add_argument(
+        "--images",
+        nargs="+",
+        metavar="WHAT",
+        help=f"files, folders, patterns: their first {_IMAGES} images are compared, beside "
+        "made scenes (default: the test images of the data set that the weights are from)",
+    )
     arguments = parser.parse_args()
     weights = arguments.weights or checkpoint.newest_weights(None)
     loaded = checkpoint.load(weights)
-    model = export(loaded.net, {"weights_sha256": loaded.sha256})
-    difference = compare(model, loaded.net)
+    images = [*_scenes(), *_photos(arguments.images, loaded.info)]
+    model = export(loaded.net, loaded.info, loaded.sha256)
+    difference = compare(model, loaded.net, images)
     if not difference <= TOLERANCE:
         raise InputError(f"{weights}: ONNX Runtime's probabilities are off by {difference:.1e}")
     write_bytes(arguments.output, model)
-    print(f"{arguments.output}: probabilities within {difference:.1e} of PyTorch's")
+    print(
+        f"{arguments.output}: probabilities within {difference:.1e} of PyTorch's on {len(images)} "
+        f"images, {len(images) - len(_CHECKED)} of them from files"
+    )
 
 
-class _Target(nn.Module):
+def _scenes() -> Iterator[np.ndarray]:
+    for seed, (height, width) in enumerate(_CHECKED):
+        scene = make_scene(seed, max(height, 64), max(width, 64)).image
+        yield unit_interval(scene)[:height, :width]
+
+
+def _photos(inputs: list[str] | None, info: dict) -> Iterator[np.ndarray]:
+    """(H, W) float32 in [0, 1]."""
+    if inputs is None:
+        folder = Path(info.get("data_root", "datasets"), info.get("dataset", ""), "test", "images")
+        inputs = [str(folder)] if folder.is_dir() else []
+    sources = find_sources(inputs) if inputs else []
+    for source in islice((s for s in sources if not s.is_video), _IMAGES):
+        levels = read_photo(source.path)
+        yield normalised(levels, limits(levels, "auto"))
+
+
+class _Maps(nn.Module):
     def __init__(self, net: MSCoNet):
         super().__init__()
         self.net = accelerate(net)
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.net.target(images)
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return self.net.target_and_background(images)
 
 
-def export(net: MSCoNet, metadata: dict[str, str]) -> bytes:
-    """The ONNX model: ``images`` (N, 1, H, W) in [0, 1] -> ``target`` (N, 1, H, W), logits.
+def export(net: MSCoNet, info: dict, weights_sha256: str) -> bytes:
+    """The ONNX model: ``images`` -> ``target`` and ``background``, (N, 1, H, W) each.
+
+    Args:
+        net: the network.
+        info: of its checkpoint, which the metadata hold; with the version of this format, the
+            meaning of inputs and outputs, and ``weights_sha256``.
+        weights_sha256: of the checkpoint.
 
     Raises:
         InputError: a package is missing, or PyTorch is too old.
@@ -72,45 +114,43 @@ def export(net: MSCoNet, metadata: dict[str, str]) -> bytes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            _Target(net).eval(),
+            _Maps(net).eval(),
             (torch.rand(2, 1, 100, 140),),
             input_names=["images"],
-            output_names=["target"],
+            output_names=["target", "background"],
             dynamo=True,
             dynamic_shapes=({0: dynamic, 2: dynamic, 3: dynamic},),
             verbose=False,
         )
     model = program.model_proto
-    described = {"input": "grey levels in [0, 1]", "output": "logits"} | metadata
+    described = {
+        "format": ONNX_FORMAT,
+        "normalisation": "images: (grey level - low) / (high - low), clipped to [0, 1]",
+        "outputs": "target: logits of target pixels; background: B'_K, in [0, 1] about",
+        "weights_sha256": weights_sha256,
+        "info": json.dumps(info),
+    }
     for key, value in described.items():
         entry = model.metadata_props.add()
         entry.key, entry.value = key, value
     return model.SerializeToString()
 
 
-def session(model: bytes, threads: int = 0):
-    """An ONNX Runtime session on the CPU; 0 threads: its own choice."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise InputError("onnxruntime is not installed: pip install onnxruntime") from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+def compare(model: bytes, net: MSCoNet, images: list[np.ndarray]) -> float:
+    """The largest difference of a probability between ONNX Runtime and PyTorch.
 
-
-def compare(model: bytes, net: MSCoNet) -> float:
-    """The largest difference of a probability between ONNX Runtime and PyTorch, on made scenes."""
-    runtime = session(model)
+    Args:
+        model: what `export` made.
+        net: what it was made of.
+        images: (H, W) float32 in [0, 1].
+    """
+    runtime = onnx_session(model)
     largest = 0.0
-    for seed, (height, width) in enumerate(_CHECKED):
-        scene = unit_interval(make_scene(seed, max(height, 64), max(width, 64)).image)
-        images = np.stack([scene, scene[::-1, ::-1]])[:, None, :height, :width]
-        images = np.ascontiguousarray(images, dtype=np.float32)
-        (found,) = runtime.run(None, {"images": images})
+    for image in images:
+        batch = np.stack([image, image[::-1, ::-1]])[:, None]
+        found = runtime.run(["target"], {"images": batch})[0]
         with torch.inference_mode():
-            expected = net(torch.from_numpy(images)).target
+            expected = net(torch.from_numpy(batch)).target
         difference = torch.from_numpy(found).sigmoid() - expected.sigmoid()
         largest = max(largest, float(difference.abs().max()))
     return largest

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from .options import InputError
 
@@ -17,12 +17,19 @@ def write_bytes(path: Path, data: bytes) -> None:
     Raises:
         InputError: no permission, no space, a file in place of a folder.
     """
+    with new_file(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to fill, which replaces ``path`` when the block ends without an error."""
     temporary = _temporary(path)
     with write_errors(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with temporary.open("wb") as file:
-                file.write(data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
@@ -74,13 +81,17 @@ def list_folder(folder: Path) -> list[Path]:
     except OSError as error:
         raise InputError(f"{folder}: cannot be read ({error.strerror})") from error
     for path in paths:
-        try:
-            path.name.encode()
-        except UnicodeEncodeError:  # bytes of another encoding, as old archives hold
-            raise InputError(
-                f"{folder}: the file name {ascii(path.name)} is not UTF-8; rename it"
-            ) from None
+        checked_name(path.name, folder)
     return paths
+
+
+def checked_name(name: str, folder: Path) -> str:
+    """The name, if it is text; raises InputError otherwise."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # bytes of another encoding, as old archives hold
+        raise InputError(f"{folder}: the file name {ascii(name)} is not UTF-8; rename it") from None
+    return name
 
 
 def append_line(path: Path, line: str) -> None:

@@ -39,13 +39,14 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f"{message} ({self.prog} --help lists the options)")
 
 
-def run_door(door: Callable[[], None]) -> NoReturn:
-    """Run a script's main function; exit code 0, 2 for bad input, 128 + the signal if stopped."""
+def run_door(door: Callable[[], int | None]) -> NoReturn:
+    """Run a script's main function; exit code 2 for bad input, 128 + the signal if stopped, else
+    what it returns, or 0."""
     for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show stops nothing
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        door()
+        code = door()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -55,7 +56,7 @@ def run_door(door: Callable[[], None]) -> NoReturn:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
-    sys.exit(0)
+    sys.exit(code or 0)
 
 
 def positive(text: str) -> int:

@@ -1,33 +1,41 @@
 """Exported predictions: ``<results>/<dataset>/{img/*.png, mat/*.mat, predictions.json}``."""
 
-import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.io
+from scipy.io import savemat
 from scipy.special import expit
 
 from .data.catalogue import same_name
 from .data.images import encode_png
-from .files import read_json, write_bytes, write_json
+from .files import new_file, read_json, write_bytes, write_json
 from .options import InputError
 
 RECORD = "predictions.json"  # what the maps were made from, and whether they are complete
+_BLOCK = 2**22  # pixels
 
 
-def map_paths(folder: Path, stem: str) -> tuple[Path, Path]:
-    """Where the probability (PNG) and the logits (MAT) of an image are."""
-    return folder / "img" / f"{stem}.png", folder / "mat" / f"{stem}.mat"
+def map_path(folder: Path, kind: str, name: str) -> Path:
+    """Where a kind of output of an image is: ``img``, ``mat``, ``mask``, ``overlay``, ..."""
+    return folder / kind / f"{name}.{'mat' if kind == 'mat' else 'png'}"
 
 
-def write_maps(folder: Path, stem: str, logits: np.ndarray) -> None:
-    """Write logits (H, W) as probability x 255 in 8 bits, and as float32 variable ``T``."""
-    probability, mat = map_paths(folder, stem)
-    write_bytes(probability, encode_png(np.rint(expit(logits) * 255).astype(np.uint8)))
-    buffer = io.BytesIO()
-    scipy.io.savemat(buffer, {"T": logits.astype(np.float32)}, do_compression=True)
-    write_bytes(mat, buffer.getvalue())
+def write_probability(path: Path, logits: np.ndarray) -> None:
+    """Write logits (H, W) as probability x 255, in 8 bits."""
+    levels = np.empty(logits.shape, np.uint8)
+    rows = max(1, _BLOCK // logits.shape[1])
+    for top in range(0, len(logits), rows):  # a large map is not held in several copies
+        part = slice(top, top + rows)
+        np.rint(expit(logits[part]) * 255, out=levels[part], casting="unsafe")
+    write_bytes(path, encode_png(levels))
+
+
+def write_logits(path: Path, logits: np.ndarray) -> None:
+    """Write logits (H, W) as float32 variable ``T``."""
+    content = {"T": logits.astype(np.float32, copy=False)}
+    with new_file(path) as file:
+        savemat(file, content, do_compression=logits.size <= _BLOCK)  # it holds two more copies
 
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:

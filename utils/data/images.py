@@ -1,8 +1,10 @@
 """Files to arrays."""
 
 import io
+import math
 import warnings
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -121,6 +123,19 @@ def read_photo(path: Path) -> np.ndarray:
         raise InputError(f"{path}: {error}") from None
 
 
+def photo_size(path: Path) -> tuple[int, int]:
+    """Height and width that the header of an image claims; (0, 0) where it is unreadable."""
+    try:
+        if path.suffix.lower() == ".npy":
+            shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
+            return shape if len(shape) == 2 else (math.prod(shape), 1)
+        with path.open("rb") as file:
+            width, height, _ = _header(file)
+        return height, width
+    except Exception:  # a damaged file can raise anything
+        return 0, 0
+
+
 def grey(levels: np.ndarray) -> np.ndarray:
     """Pixels of any type and shape -> (H, W) uint8, uint16 or float32.
 
@@ -195,7 +210,7 @@ def _decode(path: Path) -> np.ndarray:
 def _doubt(data: bytes) -> str | None:
     """Why a file should not be decoded: OpenCV fills up what is missing without a word."""
     try:
-        width, height, bands = _header(data)
+        width, height, bands = _header(io.BytesIO(data))
         if width * height > _MOST_PIXELS:
             return f"{width}x{height} px; at most {_MOST_PIXELS} pixels are read"
         if width * height * bands > _MOST_PACKED * len(data):
@@ -209,11 +224,11 @@ def _doubt(data: bytes) -> str | None:
     return None
 
 
-def _header(data: bytes) -> tuple[int, int, int]:
+def _header(file: BinaryIO) -> tuple[int, int, int]:
     """Width, height and bands that a file claims to have."""
-    file = io.BytesIO(data)
-    if data[:4] in (b"II*\0", b"MM\0*"):  # TIFF: Pillow does not open all of its pixel types
-        tags = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
+    start = file.read(8)
+    if start[:4] in (b"II*\0", b"MM\0*"):  # TIFF: Pillow does not open all of its pixel types
+        tags = TiffImagePlugin.ImageFileDirectory_v2(start)
         file.seek(tags.next)
         tags.load(file)
         width, height, bands = tags[256], tags[257], tags.get(277, 1)

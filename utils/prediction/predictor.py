@@ -1,61 +1,145 @@
-"""One image in, its target map out."""
+"""One image in, one result out."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.special import expit
 
-from model.inference import accelerate
+from ..data.images import grey, resize
+from ..data.ranges import Limits, Range, limits, normalised
+from ..options import choose_device
+from .detections import Detection, detect
+from .networks import Maps, StageMaps, load_network
+from .tiles import predict_tiles
 
-from .. import checkpoint
-from ..data.images import resize
-from ..options import InputError
+TILE = 512  # px
+OVERLAP = 128  # px that neighbouring tiles share
+WHOLE = 1024 * 1024  # pixels of the largest image that is not cut into tiles
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the network says about an image of H x W px."""
+
+    levels: np.ndarray  # (H, W) uint8, uint16 or float32: the image, in grey
+    limits: Limits  # the grey levels that the network saw as 0 and 1
+    logits: np.ndarray  # (H, W) float32
+    background: np.ndarray  # (H, W) float32, estimated, in [0, 1] about
+    threshold: float
+    min_area: int
+
+    @cached_property
+    def probability(self) -> np.ndarray:
+        """Of a target, for each pixel: (H, W) float32 in [0, 1]."""
+        return expit(self.logits)
+
+    @property
+    def mask(self) -> np.ndarray:
+        """Pixels of the detections: (H, W) bool."""
+        return self._detected[0]
+
+    @property
+    def detections(self) -> list[Detection]:
+        """Components of the mask, the highest peak of probability first."""
+        return self._detected[1]
+
+    @cached_property
+    def _detected(self) -> tuple[np.ndarray, list[Detection]]:
+        return detect(self.logits, self.levels, self.limits, self.threshold, self.min_area)
 
 
 class Predictor:
-    """A trained network, ready for images.
+    """A trained network, ready for images. Several threads can use one at once.
+
+        predictor = Predictor("best.pkl")
+        for detection in predictor(image).detections:
+            print(detection.x, detection.y, detection.peak)
 
     Args:
-        weights: a file written by training, or a published checkpoint.
-        device: where the network runs.
-        size: resize every image to size x size first; 0: predict at its own size; None: as the
-            weights were trained, if they say so, else at its own size.
+        weights: a file written by training, a published checkpoint, or an ``.onnx`` export.
+        device: where the network runs; ``auto``: on the GPU where there is one.
+        level_range: the grey levels that become 0 and 1, see `utils.data.ranges.limits`.
+        size: resize images to size x size for the network, and its maps back; 0: do not.
+        threshold: a pixel belongs to a target if its probability exceeds this; in (0, 1).
+        min_area: px; smaller detections are left out.
+        precision: fp32, tf32, bf16 or fp16; ``auto``: bf16 or fp16 on a GPU, fp32 on the CPU.
 
     Raises:
-        InputError: the file holds no MSCoNet weights.
+        InputError: the file holds no MSCoNet; no such device or precision.
     """
 
-    def __init__(self, weights: Path, device: torch.device, size: int | None = None):
-        self.checkpoint = checkpoint.load(weights)
-        self.net = accelerate(self.checkpoint.net).to(device)
-        self.device = device
-        if size is None:
-            size = self.checkpoint.info.get("image_size")
-        self.size = size or None
+    def __init__(
+        self,
+        weights: str | Path,
+        device: str | torch.device = "auto",
+        *,
+        level_range: Range = "auto",
+        size: int = 0,
+        threshold: float = 0.5,
+        min_area: int = 1,
+        precision: str = "auto",
+    ):
+        if not 0 < threshold < 1:
+            raise ValueError(f"threshold {threshold}: expected a probability between 0 and 1")
+        self.device = choose_device(device) if isinstance(device, str) else device
+        self.network = load_network(Path(weights), self.device, precision)
+        self.level_range: Range = level_range
+        self.size = size
+        self.threshold = threshold
+        self.min_area = min_area
 
-    @torch.inference_mode()
-    def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Logits of target pixels.
+    def __call__(self, image: np.ndarray) -> Result:
+        """The result for an image of any size, in its own size.
+
+        Images of more than a megapixel are predicted in tiles.
 
         Args:
-            image: (H, W) float32 in [0, 1].
-
-        Returns:
-            (H, W) float32, or (size, size).
+            image: (H, W), or (H, W, 3 or 4) with blue first, as OpenCV reads it; of any real type.
 
         Raises:
-            InputError: not enough memory.
+            ValueError: another shape or type, NaN, infinity.
+            MemoryError: not enough of it.
         """
-        if self.size:
-            image = resize(image, self.size)
-        try:
-            batch = torch.from_numpy(image)[None, None].to(self.device)
-            return self.net.target(batch)[0, 0].cpu().numpy()
-        except (RuntimeError, MemoryError) as error:
-            if "memory" not in str(error).lower():
-                raise
-            height, width = image.shape
-            raise InputError(
-                f"an image of {width}x{height} px does not fit into the memory of {self.device}; "
-                "choose a smaller --image-size"
-            ) from error
+        return self.predict([grey(image)])[0]
+
+    def predict(self, images: Sequence[np.ndarray]) -> list[Result]:
+        """`__call__` for several images of one shape at once, as `utils.data.images.grey` returns
+        them: faster, if they are small."""
+        bounds = [limits(levels, self.level_range) for levels in images]
+        if not self.size and images[0].size > WHOLE:
+            found = [self._tiled(*image) for image in zip(images, bounds, strict=True)]
+        else:
+            batch = [self._seen(*image) for image in zip(images, bounds, strict=True)]
+            found = zip(*self.network(np.stack(batch)), strict=True)
+        return [
+            Result(levels, limits, *self._own_size(maps, levels), self.threshold, self.min_area)
+            for levels, limits, maps in zip(images, bounds, found, strict=True)
+        ]
+
+    def stages(self, levels: np.ndarray, limits: Limits) -> list[StageMaps]:
+        """What every stage makes of an image, which is not cut into tiles.
+
+        Raises:
+            InputError: the weights are an ONNX export.
+            MemoryError: not enough of it.
+        """
+        return self.network.stages(self._seen(levels, limits))
+
+    def _seen(self, levels: np.ndarray, limits: Limits) -> np.ndarray:
+        """An image as the network sees it."""
+        image = normalised(levels, limits)
+        return resize(image, self.size) if self.size else image
+
+    def _own_size(self, maps: Sequence[np.ndarray], levels: np.ndarray) -> list[np.ndarray]:
+        return [resize(m, levels.shape) for m in maps]
+
+    def _tiled(self, levels: np.ndarray, limits: Limits) -> Sequence[np.ndarray]:
+        def predict(tile: np.ndarray) -> tuple[np.ndarray, ...]:
+            maps: Maps = self.network(normalised(tile, limits)[None])
+            return tuple(m[0] for m in maps)
+
+        return predict_tiles(levels, predict, TILE, OVERLAP)

@@ -1,0 +1,134 @@
+"""What a job did with each file, written as it goes on, and the tables made of it."""
+
+import csv
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+from ..files import append_line, new_text, write_json
+from ..group import Group
+from ..options import InputError
+from .detections import Detection
+
+JOURNAL = "images.jsonl"
+_PARTS = "images.part*.jsonl"
+_TABLES = ("detections.json", "detections.csv")
+_COLUMNS = ("image", "frame", "time", *Detection._fields)
+
+Entry = dict[str, Any]
+
+
+class Journal:
+    """The record of a job, ``images.jsonl``: a line of settings, then a line for each file.
+
+    Of each file: ``name``, ``image`` (its path) and, where it was predicted, ``width``,
+    ``height``, ``limits`` (the grey levels that became 0 and 1) and ``detections``; else
+    ``error``. Videos have ``frames`` and ``fps``, and ``frame`` and ``time`` in each detection.
+
+    While a job runs, every process writes a part of its own; the end of the job makes one file of
+    all of them, sorted by name.
+
+    Args:
+        folder: of the outputs.
+        settings: what the outputs depend on.
+        group: the processes of the job.
+        keep: go on with an earlier job; else forget it.
+
+    Raises:
+        InputError: there is an earlier job to go on with, but of other settings.
+    """
+
+    def __init__(self, folder: Path, settings: dict[str, Any], group: Group, keep: bool):
+        self._folder, self._settings, self._group = folder, settings, group
+        self._part = folder / f"images.part{group.rank}.jsonl"
+        self._lock = threading.Lock()
+        self.earlier = self._read() if keep else {}  # entries by name
+        group.wait()  # until all have read it
+        if group.leads and not keep:
+            for path in (*self._files(), *(folder / table for table in _TABLES)):
+                path.unlink(missing_ok=True)
+        group.wait()
+        append_line(self._part, json.dumps({"settings": settings}))
+
+    def add(self, entry: Entry) -> None:
+        """From any thread."""
+        line = json.dumps(entry, ensure_ascii=False, allow_nan=False)
+        with self._lock:
+            append_line(self._part, line)
+
+    def finish(self, names: set[str], tables: bool) -> list[Entry]:
+        """Make one file of all parts, and the tables of detections if they are wanted.
+
+        Returns:
+            The entries of these names, sorted by name; in the leading process, of the others none.
+        """
+        self._group.wait()
+        if not self._group.leads:
+            return []
+        entries = [entry for name, entry in sorted(self._read().items()) if name in names]
+        with new_text(self._folder / JOURNAL) as file:
+            for line in ({"settings": self._settings}, *entries):
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        for path in self._folder.glob(_PARTS):
+            path.unlink()
+        if tables:
+            _write_tables(self._folder, entries)
+        return entries
+
+    def _files(self) -> list[Path]:
+        return [self._folder / JOURNAL, *sorted(self._folder.glob(_PARTS))]
+
+    def _read(self) -> dict[str, Entry]:
+        entries = {}
+        for path in self._files():
+            if not path.exists():
+                continue
+            for line in path.read_text(encoding="utf-8").splitlines():
+                try:
+                    entry = json.loads(line)
+                except ValueError:  # cut off in a crash
+                    continue
+                if "settings" not in entry:
+                    entries[entry["name"]] = entry
+                elif entry["settings"] != self._settings:
+                    differing = {
+                        key
+                        for key, value in self._settings.items()
+                        if entry["settings"].get(key) != value
+                    }
+                    raise InputError(
+                        f"{self._folder}: was made with other {', '.join(sorted(differing))}; "
+                        "repeat those, or leave out --skip-existing"
+                    )
+        return entries
+
+
+def _write_tables(folder: Path, entries: list[Entry]) -> None:
+    """``detections.json``, in the format of COCO's results, and ``detections.csv``."""
+    found = [
+        (number, entry, detection)
+        for number, entry in enumerate(entries)
+        for detection in entry.get("detections", ())
+    ]
+    rows = [
+        {
+            "image_id": number,
+            "category_id": 1,
+            "bbox": [detection[key] for key in ("left", "top", "width", "height")],
+            "score": detection["peak"],
+            "file_name": entry["image"],
+            "centroid": [detection["x"], detection["y"]],
+        }
+        | {
+            key: detection[key]
+            for key in ("area", "peak", "mean", "contrast", "frame", "time")
+            if key in detection
+        }
+        for number, entry, detection in found
+    ]
+    write_json(folder / "detections.json", rows)
+    with new_text(folder / "detections.csv") as file:
+        table = csv.DictWriter(file, _COLUMNS)
+        table.writeheader()
+        table.writerows({"image": entry["image"]} | detection for _, entry, detection in found)

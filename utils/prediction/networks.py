@@ -1,0 +1,152 @@
+"""The network in a file of weights: PyTorch's own, or exported to ONNX."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+
+from model.inference import accelerate
+
+from .. import checkpoint
+from ..options import InputError
+from ..precision import autocast, choose_precision
+
+ONNX_FORMAT = "msconet-onnx/1"  # what the input and the outputs of an exported network mean
+
+
+class Maps(NamedTuple):
+    target: np.ndarray  # (N, H, W) float32, logits
+    background: np.ndarray  # (N, H, W) float32, B'_K
+
+
+class StageMaps(NamedTuple):
+    """Of one stage and one image; (H, W) float32 each."""
+
+    background: np.ndarray  # B'_k
+    target: np.ndarray  # T_k, logits
+    reconstruction: np.ndarray  # D_k
+
+
+class Network(Protocol):
+    """Several threads can use one at once."""
+
+    info: dict[str, Any]  # data set, epoch and the like, as `checkpoint.save` took them
+    sha256: str  # of the file of weights in PyTorch's format
+
+    def __call__(self, images: np.ndarray) -> Maps:
+        """(N, H, W) float32 in [0, 1] -> maps. Raises MemoryError where they do not fit."""
+
+    def stages(self, image: np.ndarray) -> list[StageMaps]:
+        """(H, W) float32 in [0, 1] -> what every stage makes of it, first to last."""
+
+
+def load_network(weights: Path, device: torch.device, precision: str = "auto") -> Network:
+    """The network of a file written by training, a published checkpoint, or an ``.onnx`` export.
+
+    Raises:
+        InputError: the file holds no MSCoNet; a package is missing; no such precision here.
+    """
+    if weights.suffix.lower() == ".onnx":
+        return OnnxNetwork(weights, device)
+    return TorchNetwork(weights, device, precision)
+
+
+class TorchNetwork:
+    def __init__(self, weights: Path, device: torch.device, precision: str):
+        loaded = checkpoint.load(weights)
+        self.info, self.sha256 = loaded.info, loaded.sha256
+        self._net = accelerate(loaded.net).to(device)
+        self._device = device
+        self._precision = choose_precision(precision, device)
+
+    def __call__(self, images: np.ndarray) -> Maps:
+        with _memory_errors(), torch.inference_mode(), autocast(self._device, self._precision):
+            maps = self._net.target_and_background(self._batch(images))
+            return Maps(*(m[:, 0].float().cpu().numpy() for m in maps))
+
+    def stages(self, image: np.ndarray) -> list[StageMaps]:
+        with _memory_errors(), torch.inference_mode(), autocast(self._device, self._precision):
+            found = []
+            for target, background, reconstruction in self._net.stages(self._batch(image[None])):
+                maps = background, target, reconstruction
+                found.append(StageMaps(*(m[0, 0].float().cpu().numpy() for m in maps)))
+            return found
+
+    def _batch(self, images: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(images))[:, None].to(self._device)
+
+
+class OnnxNetwork:
+    def __init__(self, weights: Path, device: torch.device):
+        try:
+            model = weights.read_bytes()
+        except OSError as error:
+            raise InputError(f"{weights}: weights cannot be read ({error.strerror})") from error
+        self._path = weights
+        self._session = onnx_session(model, device, source=str(weights))
+        described = self._session.get_modelmeta().custom_metadata_map
+        if described.get("format") != ONNX_FORMAT:
+            raise InputError(f"{weights}: not written by tools/export_onnx.py of this version")
+        self.info, self.sha256 = json.loads(described["info"]), described["weights_sha256"]
+
+    def __call__(self, images: np.ndarray) -> Maps:
+        with _memory_errors():
+            found = self._session.run(["target", "background"], {"images": images[:, None]})
+        return Maps(*(m[:, 0] for m in found))
+
+    def stages(self, image: np.ndarray) -> list[StageMaps]:
+        raise InputError(f"{self._path}: an ONNX export has no stages; use the .pkl it is from")
+
+
+def onnx_session(
+    model: bytes, device: torch.device | None = None, threads: int = 0, source: str = "the model"
+):
+    """An ONNX Runtime session.
+
+    Args:
+        model: the content of an .onnx file.
+        device: where to run; the CPU serves where ONNX Runtime has no support for it.
+        threads: on the CPU; 0: its own choice.
+        source: named in errors.
+
+    Raises:
+        InputError: ONNX Runtime is not installed, or cannot load the model.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise InputError("onnxruntime is not installed: pip install onnxruntime") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4
+    providers: list[Any] = ["CPUExecutionProvider"]
+    gpu = "CUDAExecutionProvider"
+    if (
+        device is not None
+        and device.type == "cuda"
+        and gpu in onnxruntime.get_available_providers()
+    ):
+        providers.insert(0, (gpu, {"device_id": device.index or 0}))
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=providers)
+    except Exception as error:  # a damaged file can raise anything
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(f"{source}: not an ONNX model that can be run ({reason})") from error
+
+
+@contextmanager
+def _memory_errors() -> Iterator[None]:
+    """Turns the libraries' own errors of too little memory into MemoryError."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # ONNX Runtime's types differ from version to version
+        reason = str(error).lower()
+        if "memory" not in reason and "alloc" not in reason:
+            raise
+        raise MemoryError(reason.splitlines()[0][:120] if reason else "") from error

@@ -1,0 +1,122 @@
+"""What to predict: files, folders and patterns, each file with the name of its outputs."""
+
+import glob
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ..data.images import SUFFIXES
+from ..files import checked_name
+from ..options import InputError
+
+PHOTOS = SUFFIXES | {".npy"}
+VIDEOS = frozenset(
+    {".mp4", ".m4v", ".avi", ".mov", ".mkv", ".webm", ".wmv", ".mpg", ".mpeg", ".ts"}
+)
+_WILD = "*?["
+
+
+class Source(NamedTuple):
+    name: str  # of its outputs: the path below the folder that was asked for, without suffix
+    path: Path
+
+    @property
+    def is_video(self) -> bool:
+        return self.path.suffix.lower() in VIDEOS
+
+
+def find_sources(inputs: Sequence[str], without: Path | None = None) -> list[Source]:
+    """The images and videos that are meant, sorted by name.
+
+    Args:
+        inputs: each a file, a folder (with all below it) or a pattern (``**`` for folders of any
+            depth). Files of other kinds and hidden ones are passed over, unless named themselves.
+        without: a folder whose files are none of them: that of the outputs.
+
+    Returns:
+        Sources with names of their own: where two files would write to the same, also on a disk
+        that ignores case, the suffix becomes a part of the name, and then a number.
+
+    Raises:
+        InputError: nothing there, no image or video in it, a file name that is not text.
+    """
+    excluded = without.resolve() if without else None
+    found: dict[Path, str] = {}  # by resolved path: one file named twice is one source
+    for text in inputs:
+        base, paths = _expand(text)
+        for path in paths:
+            resolved = path.resolve()
+            if excluded is None or not resolved.is_relative_to(excluded):
+                name = path.relative_to(base).with_suffix("").as_posix()
+                found.setdefault(resolved, checked_name(name, base))
+    if not found:
+        raise InputError(f"{' '.join(inputs)}: no image or video ({_kinds()})")
+    return sorted(Source(name, path) for path, name in _own_names(found).items())
+
+
+def title(text: str) -> str:
+    """A name for the outputs of an input: that of the folder, or of the file without suffix."""
+    path = Path(text)
+    if path.is_dir():
+        name = path.resolve().name
+    else:
+        name = _fixed_part(path).resolve().name if _is_pattern(text) else path.stem
+    return name or "images"
+
+
+def _expand(text: str) -> tuple[Path, list[Path]]:
+    """The folder that names are relative to, and the files."""
+    path = Path(text)
+    if path.is_file():
+        return path.parent, [path]
+    if path.is_dir():
+        return path, _kept(path, path.rglob("*"))
+    if _is_pattern(text):
+        base = _fixed_part(path)
+        return base, _kept(base, map(Path, glob.glob(text, recursive=True)))
+    raise InputError(f"{text}: no such file, folder or data set")
+
+
+def _kept(base: Path, paths) -> list[Path]:
+    return [
+        path
+        for path in paths
+        if path.suffix.lower() in PHOTOS | VIDEOS
+        and not any(part.startswith(".") for part in path.relative_to(base).parts)
+        and path.is_file()
+    ]
+
+
+def _is_pattern(text: str) -> bool:
+    return any(c in text for c in _WILD) and not Path(text).exists()
+
+
+def _fixed_part(pattern: Path) -> Path:
+    """The folder before the first part with a wildcard."""
+    fixed = Path(pattern.anchor)
+    for part in pattern.relative_to(pattern.anchor).parts[:-1]:
+        if any(c in part for c in _WILD):
+            break
+        fixed /= part
+    return fixed
+
+
+def _own_names(names: dict[Path, str]) -> dict[Path, str]:
+    shared = Counter(name.casefold() for name in names.values())
+    own: dict[Path, str] = {}
+    taken = {name for name, count in shared.items() if count == 1}
+    for path, name in sorted(names.items()):
+        if shared[name.casefold()] > 1:
+            stem = name = f"{name}_{path.suffix[1:].lower()}"
+            number = 1
+            while name.casefold() in taken:
+                number += 1
+                name = f"{stem}_{number}"
+            taken.add(name.casefold())
+        own[path] = name
+    return own
+
+
+def _kinds() -> str:
+    return ", ".join(sorted(PHOTOS) + sorted(VIDEOS))

@@ -1,0 +1,99 @@
+"""Videos to frames, and frames to videos."""
+
+import math
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from ..files import make_folder, write_errors
+from ..options import InputError
+
+_FPS = 25.0  # where a file states none
+
+
+class Frame(NamedTuple):
+    number: int  # from 0
+    time: float  # s since the first
+    levels: np.ndarray  # (H, W) uint8
+
+
+class Video(NamedTuple):
+    fps: float  # frames a second
+    count: int  # of frames, as the file states it; 0: it states none
+    frames: Iterator[Frame]
+
+
+def open_video(path: Path) -> Video:
+    """A video, to be read frame by frame.
+
+    Raises:
+        InputError: not a video that OpenCV can decode.
+    """
+    if not path.is_file() or not os.access(path, os.R_OK):
+        raise InputError(f"{path}: cannot be read")
+    capture = cv2.VideoCapture(str(path))
+    is_read, first = capture.read() if capture.isOpened() else (False, None)
+    if not is_read:
+        capture.release()
+        raise InputError(f"{path}: not a video that can be decoded; replace or remove it")
+    fps = capture.get(cv2.CAP_PROP_FPS)
+    if not (math.isfinite(fps) and fps > 0):
+        fps = _FPS
+    count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+    count = int(count) if math.isfinite(count) and count > 0 else 0
+    return Video(fps, count, _frames(capture, first, fps))
+
+
+def _frames(capture: cv2.VideoCapture, frame: np.ndarray, fps: float) -> Iterator[Frame]:
+    number = 0
+    try:
+        while frame is not None:
+            levels = frame if frame.ndim == 2 else cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
+            yield Frame(number, number / fps, levels)
+            number += 1
+            frame = capture.read()[1]
+    finally:
+        capture.release()
+
+
+@contextmanager
+def new_video(path: Path, fps: float) -> Iterator[Callable[[np.ndarray], None]]:
+    """A function that adds (H, W, 3) uint8 frames to a video (MPEG-4), all of one size.
+
+    The video replaces ``path`` when the block ends without an error. One more row or column is
+    added to odd sizes, which the format does not have.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    make_folder(path.parent)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    writer: cv2.VideoWriter | None = None
+
+    def add(frame: np.ndarray) -> None:
+        nonlocal writer
+        height, width = frame.shape[:2]
+        if height % 2 or width % 2:
+            frame = cv2.copyMakeBorder(frame, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+        if writer is None:
+            size = frame.shape[1], frame.shape[0]
+            writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*"mp4v"), fps, size)
+            if not writer.isOpened():
+                raise InputError(f"{path}: OpenCV cannot write this video; choose another place")
+        writer.write(frame)
+
+    with write_errors(path):
+        try:
+            yield add
+            if writer is not None:
+                writer.release()
+                os.replace(temporary, path)
+        finally:
+            if writer is not None:
+                writer.release()
+            temporary.unlink(missing_ok=True)
