@@ -1,5 +1,6 @@
 import os
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -90,3 +91,21 @@ def test_the_newest_run_goes_before_shipped_weights(tmp_path, monkeypatch):
     assert [str(a.as_posix()) for a, _ in found] == [files[0], files[1], files[1], files[1]]
     with pytest.raises(InputError, match="no weights for c"):
         checkpoint.newest_weights("c")
+
+
+def test_weights_for_photos_are_of_real_images_where_there_are_any(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    files = ["runs/builtin/1/best.pkl", "Weight/SIRST/best.pkl", "runs/mine/1/best.pkl"]
+    for age, name in enumerate(files):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"")
+        os.utime(path, ns=(10**18 - age, 10**18 - age))
+        assert checkpoint.photo_weights() == Path(name)
+
+
+def test_where_a_run_had_its_data(tmp_path):
+    weights = tmp_path / "best.pkl"
+    assert checkpoint.data_root_of(weights) == Path("datasets")
+    (tmp_path / "config.json").write_text('{"data_root": "elsewhere"}')
+    assert checkpoint.data_root_of(weights) == Path("elsewhere")

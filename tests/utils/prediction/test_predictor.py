@@ -5,16 +5,9 @@ import pytest
 import torch
 
 from model import build_model
-from tests.model.test_msconet import random_net
 from utils import checkpoint
 from utils.data.images import resize
 from utils.prediction import Predictor, predictor
-
-
-@pytest.fixture
-def weights(tmp_path):
-    checkpoint.save(tmp_path / "w.pkl", random_net(0, stages=2, width=1), {}, {})
-    return tmp_path / "w.pkl"
 
 
 def expected(weights, image):

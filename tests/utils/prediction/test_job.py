@@ -1,0 +1,261 @@
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import scipy.io
+
+from utils.data.images import encode_png, read_photo
+from utils.options import InputError
+from utils.prediction import Predictor, job
+from utils.prediction.job import Job, predict_files
+from utils.prediction.sources import find_sources
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def predictor(weights):
+    return Predictor(weights, "cpu", threshold=0.4)
+
+
+@pytest.fixture
+def run(predictor, tmp_path):
+    """Predict into ``out``; returns what was done."""
+
+    def predict(*inputs, **options):
+        sources = find_sources(list(map(str, inputs)))
+        return predict_files(predictor, sources, Job(tmp_path / "out", **options))
+
+    return predict
+
+
+def entries(folder):
+    lines = (folder / "images.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines][1:]
+
+
+def test_the_outputs_of_every_image(run, photos, predictor, tmp_path):
+    kinds = ("img", "mat", "mask", "overlay", "boxes")
+    assert run(photos, kinds=kinds) == (4, 0)
+    out = tmp_path / "out"
+    tables = {"images.jsonl", "detections.json", "detections.csv"}
+    assert {path.name for path in out.iterdir()} == {*kinds, *tables} - {"boxes"}
+    for name, file in (
+        ("a_png", "a.png"),
+        ("a_npy", "a.npy"),
+        ("b", "b.png"),
+        ("sub/a", "sub/a.png"),
+    ):
+        result = predictor(read_photo(photos / file))
+        found = {
+            kind: cv2.imread(str(out / kind / f"{name}.png"), cv2.IMREAD_UNCHANGED)
+            for kind in ("img", "mask", "overlay")
+        }
+        logits = scipy.io.loadmat(out / "mat" / f"{name}.mat")["T"]
+        np.testing.assert_allclose(logits, result.logits, atol=1e-4)
+        np.testing.assert_allclose(found["img"], 255 * result.probability, atol=0.52)
+        assert np.array_equal(found["mask"] > 0, result.mask)
+        height, width = result.logits.shape
+        tall, wide, _ = found["overlay"].shape
+        assert tall % height == wide % width == 0 and tall // height == wide // width
+    assert not list(out.rglob("*.tmp"))
+
+
+def test_figures(run, photos, tmp_path):
+    assert run(photos / "sub", kinds=("stages", "surface")) == (1, 0)
+    for kind in ("stages", "surface"):
+        picture = cv2.imread(str(tmp_path / "out" / kind / "a.png"))
+        assert len(np.unique(picture)) > 50  # something is drawn
+
+
+def test_the_tables_agree(run, photos, predictor, tmp_path):
+    run(photos, kinds=("boxes",))
+    out = tmp_path / "out"
+    rows = json.loads((out / "detections.json").read_text())
+    with (out / "detections.csv").open(newline="", encoding="utf-8") as file:
+        table = list(csv.DictReader(file))
+    assert len(rows) == len(table) == sum(len(e["detections"]) for e in entries(out)) > 0
+    assert [row["file_name"] for row in rows] == [row["image"] for row in table]
+    for row, line in zip(rows, table, strict=True):
+        assert set(row) >= {"image_id", "category_id", "bbox", "score"}  # COCO's results format
+        left, top, width, height = row["bbox"]
+        assert [left, top, width, height] == [
+            int(line[k]) for k in ("left", "top", "width", "height")
+        ]
+        assert row["score"] == float(line["peak"]) and 0 < width * height >= row["area"]
+    expected = predictor(read_photo(photos / "b.png")).detections
+    assert len(expected) == sum(row["file_name"].endswith("b.png") for row in rows)
+
+
+def test_the_range_that_was_chosen_is_recorded(run, photos, tmp_path):
+    run(photos)
+    limits = {entry["name"]: entry["limits"] for entry in entries(tmp_path / "out")}
+    assert limits["b"] == [0, 255]
+    low, high = limits["a_npy"]
+    assert 250 < low < 300 < high < 350
+    first = (tmp_path / "out" / "images.jsonl").read_text().splitlines()[0]
+    assert json.loads(first)["settings"]["level range"] == "auto"
+
+
+DAMAGED = {"cut.png": encode_png(np.zeros((40, 50), np.uint8))[:60], "text.png": b"no image"}
+
+
+def test_files_that_cannot_be_read_are_named_and_passed_over(run, photos, tmp_path, capfd):
+    for name, content in DAMAGED.items():
+        (photos / name).write_bytes(content)
+    assert run(photos) == (4, 2)
+    errors = capfd.readouterr().err
+    assert "skipped: " in errors and all(name in errors for name in DAMAGED)
+    failed = {e["name"] for e in entries(tmp_path / "out") if "error" in e}
+    assert failed == {"cut", "text"}
+    assert not list((tmp_path / "out").rglob("cut.*"))
+
+
+def test_strict_stops_at_once(run, photos):
+    (photos / "b.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match="b.png: not an image"):
+        run(photos, strict=True)
+
+
+def test_an_interrupted_job_goes_on(run, photos, predictor, tmp_path, monkeypatch):
+    (photos / "cut.png").write_bytes(DAMAGED["cut.png"])
+    predict, calls = predictor.predict, []
+
+    def counted(images):
+        calls.append(len(images))
+        if sum(calls) > 2:
+            raise KeyboardInterrupt
+        return predict(images)
+
+    monkeypatch.setattr(predictor, "predict", counted)
+    with pytest.raises(KeyboardInterrupt):
+        run(photos, kinds=("img", "boxes"))
+    calls.clear()
+    monkeypatch.setattr(
+        predictor, "predict", lambda images: calls.append(len(images)) or predict(images)
+    )
+    assert run(photos, kinds=("img", "boxes"), skip_existing=True) == (4, 1)
+    assert 1 <= sum(calls) <= 4  # what was there is not predicted again
+    names = [entry["name"] for entry in entries(tmp_path / "out")]
+    assert names == ["a_npy", "a_png", "b", "cut", "sub/a"]
+    # a file that is gone is made again, one that is there is not
+    calls.clear()
+    (tmp_path / "out" / "img" / "b.png").unlink()
+    assert run(photos, kinds=("img", "boxes"), skip_existing=True) == (4, 1)
+    assert calls == [1] and (tmp_path / "out" / "img" / "b.png").exists()
+
+
+def test_another_job_is_not_gone_on_with(run, photos, predictor):
+    run(photos)
+    predictor.threshold = 0.6
+    with pytest.raises(InputError, match="was made with other threshold"):
+        run(photos, skip_existing=True)
+    assert run(photos) == (4, 0)
+
+
+def test_an_image_too_large_for_memory_is_passed_over(run, photos, predictor, monkeypatch):
+    predict = predictor.predict
+
+    def narrow(images):
+        if len(images) > 1 or images[0].shape == (20, 64):
+            raise MemoryError
+        return predict(images)
+
+    monkeypatch.setattr(predictor, "predict", narrow)
+    assert run(photos) == (3, 1)  # images of one batch are tried one by one
+
+
+def test_small_images_are_batched_by_size(run, tmp_path, predictor, monkeypatch):
+    (tmp_path / "many").mkdir()
+    for i in range(12):
+        side = 16 + 16 * (i % 2)
+        levels = np.full((side, side), 10 * i, np.uint8)
+        (tmp_path / "many" / f"{i}.png").write_bytes(encode_png(levels))
+    predict, batches = predictor.predict, []
+
+    def noted(images):
+        batches.append({image.shape for image in images})
+        return predict(images)
+
+    monkeypatch.setattr(predictor, "predict", noted)
+    assert run(tmp_path / "many") == (12, 0)
+    assert batches == [{(16, 16)}, {(32, 32)}]
+    monkeypatch.setattr(job, "_BATCH_ON_CPU", 512)
+    batches.clear()
+    run(tmp_path / "many")
+    assert len(batches) == 3 + 6  # two of 256 px fit, and one that is larger than the limit
+
+
+@pytest.fixture
+def film(tmp_path):
+    """Five frames of 33 x 47 px, each of one grey level."""
+    path = tmp_path / "film.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (47, 33))
+    for level in range(5):
+        writer.write(np.full((33, 47, 3), 40 * level, np.uint8))
+    writer.release()
+    return path
+
+
+def test_a_video_there_and_back(run, film, tmp_path, monkeypatch, predictor):
+    predict = predictor.predict
+
+    def marked(images):
+        results = predict(images)
+        for image, result in zip(images, results, strict=True):
+            result.logits[:] = -9
+            frame = round(float(image.mean()) / 40)
+            result.logits[5:7, 5 + frame] = 9  # a target that moves
+        return results
+
+    monkeypatch.setattr(predictor, "predict", marked)
+    assert run(film, kinds=("mask",), frames=True) == (1, 0)
+    out = tmp_path / "out"
+    video = cv2.VideoCapture(str(out / "video" / "film.mp4"))
+    shapes, count = set(), 0
+    while (frame := video.read()[1]) is not None:
+        shapes.add(frame.shape)
+        count += 1
+    ((height, width, _),) = shapes
+    assert count == 5 and video.get(cv2.CAP_PROP_FPS) == 10
+    assert height >= 33 and width >= 47
+    rows = json.loads((out / "detections.json").read_text())
+    assert [(row["frame"], row["time"], row["bbox"]) for row in rows] == [
+        (k, k / 10, [5 + k, 5, 1, 2]) for k in range(5)
+    ]
+    assert sorted(path.stem for path in (out / "mask" / "film").iterdir()) == [
+        f"{k:06d}" for k in range(5)
+    ]
+    assert entries(out)[0]["frames"] == 5
+
+
+def test_a_video_that_is_none(run, film, photos):
+    film.write_bytes(b"no video")
+    assert run(film, photos) == (4, 1)
+
+
+def test_processes_share_the_files(photos, weights, tmp_path):
+    (photos / "cut.png").write_bytes(DAMAGED["cut.png"])
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
+        ROOT / "t_models.py", "--images", photos, "--weights", weights, "--device", "cpu",
+        "--save", "img", "boxes", "--results", tmp_path / "shared",
+    ]  # fmt: skip
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert "4 predicted" in done.stdout and "1 skipped" in done.stderr, done.stderr
+    out = tmp_path / "shared" / "photos"
+    assert [entry["name"] for entry in entries(out)] == ["a_npy", "a_png", "b", "cut", "sub/a"]
+    assert len(list(out.glob("images*.jsonl"))) == 1
+    alone = predict_files(
+        Predictor(weights, "cpu"), find_sources([str(photos)]), Job(tmp_path / "alone", ("boxes",))
+    )
+    assert alone == (4, 1)
+    for table in ("detections.json", "detections.csv"):
+        assert (out / table).read_text() == (tmp_path / "alone" / table).read_text()
