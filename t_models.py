@@ -70,7 +70,7 @@ def main() -> int:
         type=Path,
         metavar="FILE",
         help="of this project, published, or an .onnx export (default: the newest run's best.pkl, "
-        "else Weight/<dataset>/best.pkl)",
+        "else Weight/<dataset>/best.pkl; for --images a run on built-in scenes comes last)",
     )
     parser.add_argument(
         "--image-size",
@@ -150,7 +150,7 @@ def main() -> int:
         name = info.get("dataset")
         if not name and not arguments.weights:  # published weights in Weight/<dataset>
             name = weights.parent.name
-        data_root = arguments.data_root or Path(info.get("data_root", DATA_ROOT))
+        data_root = arguments.data_root or checkpoint.data_root_of(weights)
         with group.leader_first():
             dataset = choose_dataset(name, data_root)
     size = info.get("image_size") if arguments.image_size is None else arguments.image_size
@@ -168,7 +168,7 @@ def _predict_files(arguments: Namespace, device: torch.device, group: Group) -> 
         raise InputError(
             f"{folder}: holds the maps of a data set; choose another folder with --results"
         )
-    weights = arguments.weights or checkpoint.newest_weights(None)
+    weights = arguments.weights or checkpoint.photo_weights()
     predictor = _predictor(
         arguments,
         weights,

@@ -5,12 +5,10 @@ python tools/benchmark.py training   a training step, against the same
 python tools/benchmark.py metrics    scoring, against the published protocol's loops
 """
 
-import multiprocessing
 import platform
 import statistics
 import sys
 import tempfile
-import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +20,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests.utils.metrics import plain  # the published protocol as it is worded
+from tools.measuring import alternate, in_own_process, operations, peak_mib, waiting
 from utils.data.scenes import make_scene
 from utils.files import write_json
 from utils.metrics.counts import compare
@@ -90,10 +89,10 @@ def inference(runs: int, quick: bool) -> Figures:
             ways["ONNX Runtime"] = lambda r=runtime, x=array: r.run(["target"], {"images": x})
         with torch.inference_mode():
             if size == SIZE and batch == 1:
-                yield f"GFLOP, K = {stages}, plain", _operations(ways["plain"]) / 1e9
-                yield f"GFLOP, K = {stages}, PyTorch", _operations(ways["PyTorch"]) / 1e9
+                yield f"GFLOP, K = {stages}, plain", operations(ways["plain"]) / 1e9
+                yield f"GFLOP, K = {stages}, PyTorch", operations(ways["PyTorch"]) / 1e9
             difference = list(equations(weights, images))[-1][1] - fast.target(images)
-            seconds = alternate(ways, runs, _waiting(device))
+            seconds = alternate(ways, runs, waiting(device))
         case = f"{size}x{size}, batch {batch}, K = {stages}"
         yield f"largest difference of a logit, {case}", float(difference.abs().max())
         yield from _compared(seconds, case)
@@ -109,12 +108,15 @@ def training(runs: int, quick: bool) -> Figures:
     cases += [(128, batch, STAGES) for batch in (1, 4)] + [(128, 8, stages) for stages in (1, 9)]
     for size, batch, stages in [(64, 2, 1)] if quick else cases:
         case = f"step, {size}x{size}, batch {batch}, K = {stages}"
-        peaks = {way: _step_memory(way, size, batch, stages) for way in ("plain", "PyTorch")}
+        peaks = {
+            way: in_own_process(_step_memory, way, size, batch, stages)
+            for way in ("plain", "PyTorch")
+        }
         for way, peak in peaks.items():
             yield f"peak MiB, {case}, {way}", peak
         yield f"peak memory of plain's, {case}", peaks["PyTorch"] / peaks["plain"]
         steps = {way: _step(way, size, batch, stages) for way in peaks}
-        yield from _compared(alternate(steps, runs, _waiting(device)), case)
+        yield from _compared(alternate(steps, runs, waiting(device)), case)
 
 
 def _step(way: str, size: int, batch: int, stages: int) -> Callable[[], Any]:
@@ -149,34 +151,12 @@ def _step(way: str, size: int, batch: int, stages: int) -> Callable[[], Any]:
     return step
 
 
-def _step_memory(*case: Any) -> float:
-    """The most memory that steps of a process of their own take, MiB."""
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(1) as pool:
-        return pool.apply(_measure_step, case)
-
-
-def _measure_step(way: str, size: int, batch: int, stages: int) -> float:
-    import torch
+def _step_memory(way: str, size: int, batch: int, stages: int) -> float:
+    """The most memory that two steps take, MiB."""
+    from utils.options import choose_device
 
     step = _step(way, size, batch, stages)
-    on_gpu = torch.cuda.is_available()
-    if on_gpu:
-        before = torch.cuda.memory_allocated()
-    else:
-        Path("/proc/self/clear_refs").write_text("5")  # forget the most so far
-        before = _resident("VmRSS")
-    for _ in range(2):
-        step()
-    after = torch.cuda.max_memory_allocated() if on_gpu else _resident("VmHWM")
-    return (after - before) / 2**20
-
-
-def _resident(entry: str) -> int:
-    """Bytes of this process's memory, by an entry of Linux's /proc/self/status."""
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    (line,) = [line for line in lines if line.startswith(f"{entry}:")]
-    return 1024 * int(line.split()[1])
+    return peak_mib(lambda: (step(), step()), choose_device("auto"))
 
 
 def _network(stages: int) -> Any:
@@ -221,28 +201,13 @@ def _machine(device: Any) -> Figures:
 
     yield "computes on", f"{device}: {Runtime(device).describe()}, PyTorch {torch.__version__}"
     square = torch.rand(2048, 2048, device=device)
-    wait = _waiting(device)
+    wait = waiting(device)
     product = statistics.median(alternate({"": lambda: square @ square}, 7, wait)[""])
     yield "measured GFLOP/s of a matrix product", 2 * 2048**3 / product / 1e9
     block = torch.rand(2**26, device=device)  # 256 MiB
     target = torch.empty_like(block)
     copy = statistics.median(alternate({"": lambda: target.copy_(block)}, 7, wait)[""])
     yield "measured GB/s of a copy, read and written", 2 * block.nbytes / copy / 1e9
-
-
-def _operations(work: Callable[[], Any]) -> int:
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False) as counter:
-        work()
-    return counter.get_total_flops()
-
-
-def _waiting(device: Any) -> Callable[[], Any]:
-    """What makes sure that the device has finished."""
-    import torch
-
-    return torch.cuda.synchronize if device.type == "cuda" else lambda: None
 
 
 def _compared(seconds: dict[str, list[float]], case: str) -> Figures:
@@ -275,22 +240,6 @@ def metrics(runs: int, quick: bool) -> Figures:
         yield f"times faster than as worded, {name}", statistics.median(ratios)
     for factor in (5, 30):
         yield f"peak MiB, {factor * n_images} images", _peak(items, factor * n_images)
-
-
-def alternate(
-    ways: dict[str, Callable[[], Any]], runs: int, wait: Callable[[], Any] = lambda: None
-) -> dict[str, list[float]]:
-    """Wall seconds of each way: in turn, after one warm-up of each."""
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for run in range(runs + 1):
-        for name, work in ways.items():
-            wait()
-            start = time.perf_counter()
-            work()
-            wait()
-            if run:
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
 
 
 def _prediction(seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -54,7 +54,7 @@ def main() -> None:
     arguments = parser.parse_args()
     weights = arguments.weights or checkpoint.newest_weights(None)
     loaded = checkpoint.load(weights)
-    images = [*_scenes(), *_photos(arguments.images, loaded.info)]
+    images = [*_scenes(), *_photos(arguments.images, weights, loaded.info)]
     model = export(loaded.net, loaded.info, loaded.sha256)
     difference = compare(model, loaded.net, images)
     if not difference <= TOLERANCE:
@@ -72,10 +72,10 @@ def _scenes() -> Iterator[np.ndarray]:
         yield unit_interval(scene)[:height, :width]
 
 
-def _photos(inputs: list[str] | None, info: dict) -> Iterator[np.ndarray]:
+def _photos(inputs: list[str] | None, weights: Path, info: dict) -> Iterator[np.ndarray]:
     """(H, W) float32 in [0, 1]."""
     if inputs is None:
-        folder = Path(info.get("data_root", "datasets"), info.get("dataset", ""), "test", "images")
+        folder = checkpoint.data_root_of(weights) / info.get("dataset", "") / "test" / "images"
         inputs = [str(folder)] if folder.is_dir() else []
     sources = find_sources(inputs) if inputs else []
     for source in islice((s for s in sources if not s.is_video), _IMAGES):

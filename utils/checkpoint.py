@@ -10,12 +10,13 @@ import torch
 from model import MSCoNet, build_model, from_published
 from model.published import is_published
 
-from .data.catalogue import same_name
-from .files import write_bytes
+from .data.catalogue import BUILTIN, DATA_ROOT, same_name
+from .files import read_json, write_bytes
 from .options import InputError
 
 RUNS = Path("runs")
 WEIGHTS = Path("Weight")
+_FOR_PHOTOS = WEIGHTS / "SIRST" / "best.pkl"  # of the sets with real images, that of most cameras
 _FORMAT = "msconet/1"
 
 
@@ -89,11 +90,35 @@ def newest_weights(dataset: str | None) -> Path:
             if dataset is None or same_name(path.relative_to(folder).parts[0], dataset)
         ]
         if found:
-            return max(found, key=lambda path: path.stat().st_mtime_ns)
+            return _newest(found)
     raise InputError(
         f"no weights for {dataset or 'any data set'} in {RUNS} or {WEIGHTS}; "
         "train with run_0.py, or name a file with --weights"
     )
+
+
+def photo_weights() -> Path:
+    """Weights for images of no data set: `newest_weights`, but before those of generated scenes
+    come the ones that are shipped.
+
+    Raises:
+        InputError: there are none at all.
+    """
+    real = [path for path in RUNS.glob("*/*/best.pkl") if not same_name(path.parts[-3], BUILTIN)]
+    if real:
+        return _newest(real)
+    return _FOR_PHOTOS if _FOR_PHOTOS.is_file() else newest_weights(None)
+
+
+def data_root_of(weights: Path) -> Path:
+    """The folder of data sets that the run of these weights read, else `DATA_ROOT`."""
+    config = weights.parent / "config.json"
+    root = read_json(config).get("data_root") if config.is_file() else None
+    return Path(root) if isinstance(root, str) else DATA_ROOT
+
+
+def _newest(paths: list[Path]) -> Path:
+    return max(paths, key=lambda path: path.stat().st_mtime_ns)
 
 
 def _summary(content: Any) -> str:

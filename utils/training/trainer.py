@@ -196,9 +196,8 @@ def train(
     if resume:
         progress = _resume(trainee, recipe, run, data_sha256)
     done = (progress.epoch - 1) * batches.per_epoch + progress.step
-    about = {"dataset": dataset.name, "data_root": str(dataset.parent.resolve())}
-    about |= {"data_sha256": data_sha256, "recipe": asdict(recipe)} | (origin or {})
-    about["image_size"] = recipe.resized_to
+    about = {"dataset": dataset.name, "data_sha256": data_sha256, "recipe": asdict(recipe)}
+    about |= (origin or {}) | {"image_size": recipe.resized_to}
 
     def save() -> None:
         if group.leads:
@@ -208,7 +207,8 @@ def train(
     with Record(run, group.leads, progress.lines, done) as record, Signals() as signals:
         record.session()
         if not resume:
-            record.write("config.json", about)
+            # not in the weights, which may go to others: a path says much about a machine
+            record.write("config.json", about | {"data_root": str(dataset.parent.resolve())})
             record.write(
                 "split.json",
                 {

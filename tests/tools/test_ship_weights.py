@@ -1,0 +1,51 @@
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.model.test_msconet import random_net
+from utils import checkpoint
+
+SCRIPT = Path(__file__).parents[2] / "tools" / "ship_weights.py"
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A finished run."""
+    folder = tmp_path / "runs" / "tiny" / "1"
+    info = {"dataset": "tiny", "epoch": 3, "data_root": "/home/somebody"}
+    checkpoint.save(folder / "best.pkl", random_net(0, stages=2, width=2), info, {})
+    (folder / "log.txt").write_text("epoch 1/1  loss 1\ntest, epoch 1, native size: IoU 0.5\n")
+    return folder
+
+
+def ship(folder):
+    command = [sys.executable, SCRIPT, "runs/tiny/1"]
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder)
+
+
+def test_half_the_bytes_and_no_path(run, tmp_path):
+    done = ship(tmp_path)
+    assert done.returncode == 0, done.stderr
+    shipped = tmp_path / "Weight" / "tiny"
+    content = (shipped / "best.pkl").read_bytes()
+    assert hashlib.sha256(content).hexdigest() in done.stdout
+    assert len(content) < 0.7 * (run / "best.pkl").stat().st_size
+    assert b"somebody" not in content
+    assert (shipped / "log.txt").read_text() == (run / "log.txt").read_text()
+    before, after = checkpoint.load(run / "best.pkl"), checkpoint.load(shipped / "best.pkl")
+    assert after.info == {"dataset": "tiny", "epoch": 3} and not after.training
+    for name, value in before.net.state_dict().items():
+        loaded = after.net.state_dict()[name]
+        assert loaded.dtype == value.dtype
+        torch.testing.assert_close(loaded, value, rtol=1e-3, atol=1e-6)
+
+
+def test_a_run_that_is_not_finished_is_not_shipped(run, tmp_path):
+    (run / "log.txt").write_text("epoch 1/2  loss 1\n")
+    done = ship(tmp_path)
+    assert done.returncode == 2 and "not finished; run_0.py --resume" in done.stderr
+    assert not (tmp_path / "Weight").exists()
