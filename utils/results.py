@@ -8,12 +8,12 @@ from scipy.io import savemat
 from scipy.special import expit
 
 from .data.catalogue import same_name
-from .data.images import encode_png
+from .data.images import encode_png, row_blocks
 from .files import new_file, read_json, write_bytes, write_json
 from .options import InputError
 
 RECORD = "predictions.json"  # what the maps were made from, and whether they are complete
-_BLOCK = 2**22  # pixels
+_COMPRESSED = 2**22  # pixels of the largest map that is: compressing takes two more copies
 
 
 def map_path(folder: Path, kind: str, name: str) -> Path:
@@ -24,10 +24,8 @@ def map_path(folder: Path, kind: str, name: str) -> Path:
 def write_probability(path: Path, logits: np.ndarray) -> None:
     """Write logits (H, W) as probability x 255, in 8 bits."""
     levels = np.empty(logits.shape, np.uint8)
-    rows = max(1, _BLOCK // logits.shape[1])
-    for top in range(0, len(logits), rows):  # a large map is not held in several copies
-        part = slice(top, top + rows)
-        np.rint(expit(logits[part]) * 255, out=levels[part], casting="unsafe")
+    for rows in row_blocks(logits):
+        np.rint(expit(logits[rows]) * 255, out=levels[rows], casting="unsafe")
     write_bytes(path, encode_png(levels))
 
 
@@ -35,7 +33,7 @@ def write_logits(path: Path, logits: np.ndarray) -> None:
     """Write logits (H, W) as float32 variable ``T``."""
     content = {"T": logits.astype(np.float32, copy=False)}
     with new_file(path) as file:
-        savemat(file, content, do_compression=logits.size <= _BLOCK)  # it holds two more copies
+        savemat(file, content, do_compression=logits.size <= _COMPRESSED)
 
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:

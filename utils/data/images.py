@@ -3,6 +3,7 @@
 import io
 import math
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,6 +15,7 @@ from ..options import InputError
 
 SUFFIXES = frozenset({".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff"})
 
+_BLOCK = 2**22  # pixels
 _MOST_PIXELS = 2**28  # 16384 x 16384
 _MOST_PACKED = 1100  # bytes of pixels a byte of the file: deflate reaches 1032
 
@@ -82,8 +84,15 @@ def resize(array: np.ndarray, size: int | tuple[int, int], nearest: bool = False
     return cv2.resize(levels, shape[::-1], interpolation=mode).astype(array.dtype)
 
 
+def row_blocks(array: np.ndarray) -> Iterator[slice]:
+    """Rows of (H, W, ...), a few million pixels at a time: of a large image, no second copy."""
+    rows = max(1, _BLOCK // array.shape[1])
+    for top in range(0, len(array), rows):
+        yield slice(top, top + rows)
+
+
 def encode_png(levels: np.ndarray) -> bytes:
-    """(H, W) uint8 -> the bytes of a PNG file."""
+    """(H, W) or (H, W, 3) uint8, blue first -> the bytes of a PNG file."""
     return cv2.imencode(".png", levels)[1].tobytes()
 
 

@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 from scipy.special import expit, logit
 
+from ..data.images import row_blocks
 from ..data.ranges import Limits, normalised
 
 _RING = 10  # px around a box that its contrast is taken against
-_ROWS = 2**22  # pixels of a block of rows
 
 
 class Detection(NamedTuple):
@@ -75,11 +75,10 @@ def _probabilities(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Largest and summed probability of each label."""
     peaks, sums = np.zeros(count), np.zeros(count)
-    rows = max(1, _ROWS // logits.shape[1])
-    for top in range(0, len(logits), rows):
-        part = labels[top : top + rows]
+    for rows in row_blocks(logits):
+        part = labels[rows]
         inside = part > 0
-        k, probability = part[inside], expit(logits[top : top + rows][inside].astype(np.float64))
+        k, probability = part[inside], expit(logits[rows][inside].astype(np.float64))
         np.maximum.at(peaks, k, probability)
         sums += np.bincount(k, probability, count)
     return peaks, sums

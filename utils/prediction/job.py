@@ -258,7 +258,7 @@ def _predict_batch(
     for _, group in groupby(images, key=lambda item: item[1].shape):
         same = list(group)
         try:
-            results = _predict(predictor, [levels for _, levels in same])
+            results = _predict(predictor, [levels for _, levels in same], "surface" in job.kinds)
         except MemoryError as error:
             entries += [_failure(source, error, job) for source, _ in same]
             continue
@@ -271,14 +271,14 @@ def _predict_batch(
     return entries
 
 
-def _predict(predictor: Predictor, images: list[np.ndarray]) -> list[Result]:
+def _predict(predictor: Predictor, images: list[np.ndarray], background: bool) -> list[Result]:
     """`Predictor.predict`, one by one where all at once do not fit into memory."""
     try:
-        return predictor.predict(images)
+        return predictor.predict(images, background)
     except MemoryError:
         if len(images) == 1:
             raise
-    return [predictor.predict([levels])[0] for levels in images]
+    return [predictor.predict([levels], background)[0] for levels in images]
 
 
 def _failure(source: Source, error: Exception, job: Job) -> Future:
@@ -337,6 +337,7 @@ def _predict_video(predictor: Predictor, source: Source, job: Job) -> Entry:
     except InputError as error:
         return _failure(source, error, job).result()
     detections: list[dict] = []
+    background = job.frames and "surface" in job.kinds
     count = 0
     with (
         new_video(_annotated(job, source), video.fps) as add,
@@ -349,7 +350,7 @@ def _predict_video(predictor: Predictor, source: Source, job: Job) -> Entry:
         ) as bar,
     ):
         for frames in _in_batches(video.frames, _batch_pixels(predictor)):
-            results = _predict(predictor, [frame.levels for frame in frames])
+            results = _predict(predictor, [frame.levels for frame in frames], background)
             for frame, result in zip(frames, results, strict=True):
                 add(overlay(result))
                 if job.frames:

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.special import expit
 
+from ..data.images import row_blocks
 from ..data.ranges import normalised
 from .predictor import Predictor, Result
 
@@ -15,7 +16,7 @@ _COLOUR = (60, 220, 80)  # blue, green, red
 _MARGIN = 3  # px between a target and its frame
 _LEGIBLE = 512  # px; smaller images are enlarged by a whole factor
 _WINDOW = 512  # px; of larger images, the stages are shown around the likeliest target
-_BLOCKS = 96  # a surface has no more points along an axis
+_POINTS = 96  # a surface has no more points along an axis
 _drawing = threading.Lock()  # matplotlib's fonts are not for several threads
 
 
@@ -26,10 +27,11 @@ def overlay(result: Result) -> np.ndarray:
         (H', W', 3) uint8, blue first; H' and W' are H and W times a whole number, so that images
         of less than 512 px are large enough to read.
     """
-    grey = normalised(result.levels, result.limits)
-    grey *= 255
-    picture = cv2.cvtColor(np.rint(grey, out=grey).astype(np.uint8), cv2.COLOR_GRAY2BGR)
     height, width = result.levels.shape
+    picture = np.empty((height, width, 3), np.uint8)
+    for rows in row_blocks(result.levels):
+        grey = np.rint(255 * normalised(result.levels[rows], result.limits))
+        picture[rows] = grey.astype(np.uint8)[..., None]
     scale = -(-_LEGIBLE // max(height, width))
     if scale > 1:
         size = width * scale, height * scale
@@ -83,15 +85,19 @@ def surface_figure(result: Result) -> bytes:
 
     Each point is the largest value of a block of pixels, so that small targets stay.
     """
-    maps = normalised(result.levels, result.limits), result.background, result.probability
+    step = -(-max(result.levels.shape) // _POINTS)
+    surfaces = {
+        "image": normalised(_reduced(result.levels, step), result.limits),
+        "background": _reduced(result.background, step),
+        "target": expit(_reduced(result.logits, step)),
+    }
     with _drawing:
         figure = Figure(figsize=(12, 4), layout="constrained")
-        for k, (name, m) in enumerate(zip(("image", "background", "target"), maps, strict=True)):
-            points, step = _reduced(m)
+        for k, (name, points) in enumerate(surfaces.items()):
             rows, columns = (np.arange(n) * step for n in points.shape)
             axes = figure.add_subplot(1, 3, k + 1, projection="3d")
             axes.plot_surface(
-                columns, rows[:, None], points, rcount=_BLOCKS, ccount=_BLOCKS, cmap="viridis"
+                columns, rows[:, None], points, rcount=_POINTS, ccount=_POINTS, cmap="viridis"
             )
             axes.set_zlim(min(0.0, float(points.min())), max(1.0, float(points.max())))
             axes.invert_yaxis()
@@ -109,12 +115,11 @@ def _window(result: Result) -> tuple[slice, slice]:
     return spans[0], spans[1]
 
 
-def _reduced(m: np.ndarray) -> tuple[np.ndarray, int]:
-    """The largest value of each block of step x step pixels, and the step."""
-    step = -(-max(m.shape) // _BLOCKS)
+def _reduced(m: np.ndarray, step: int) -> np.ndarray:
+    """The largest value of each block of step x step pixels."""
     rows = np.maximum.reduceat(m, range(0, m.shape[0], step), axis=0)
     points = np.maximum.reduceat(rows, range(0, m.shape[1], step), axis=1)
-    return points if min(points.shape) > 1 else np.pad(points, ((0, 1), (0, 1)), "edge"), step
+    return points if min(points.shape) > 1 else np.pad(points, ((0, 1), (0, 1)), "edge")
 
 
 def _show(axes, m: np.ndarray, title: str, limits: tuple[float, float] | None = None) -> None:

@@ -28,7 +28,7 @@ class Result:
     levels: np.ndarray  # (H, W) uint8, uint16 or float32: the image, in grey
     limits: Limits  # the grey levels that the network saw as 0 and 1
     logits: np.ndarray  # (H, W) float32
-    background: np.ndarray  # (H, W) float32, estimated, in [0, 1] about
+    background: np.ndarray | None  # (H, W) float32, estimated, in [0, 1] about; if wanted
     threshold: float
     min_area: int
 
@@ -106,19 +106,25 @@ class Predictor:
         """
         return self.predict([grey(image)])[0]
 
-    def predict(self, images: Sequence[np.ndarray]) -> list[Result]:
-        """`__call__` for several images of one shape at once, as `utils.data.images.grey` returns
-        them: faster, if they are small."""
+    def predict(self, images: Sequence[np.ndarray], background: bool = True) -> list[Result]:
+        """`__call__` for several images of one shape at once: faster, if they are small.
+
+        Args:
+            images: as `utils.data.images.grey` returns them.
+            background: whether it is wanted; it takes 4 bytes a pixel.
+        """
         bounds = [limits(levels, self.level_range) for levels in images]
         if not self.size and images[0].size > WHOLE:
-            found = [self._tiled(*image) for image in zip(images, bounds, strict=True)]
+            found = [self._tiled(*image, background) for image in zip(images, bounds, strict=True)]
         else:
             batch = [self._seen(*image) for image in zip(images, bounds, strict=True)]
-            found = zip(*self.network(np.stack(batch)), strict=True)
-        return [
-            Result(levels, limits, *self._own_size(maps, levels), self.threshold, self.min_area)
-            for levels, limits, maps in zip(images, bounds, found, strict=True)
-        ]
+            found = list(zip(*self.network(np.stack(batch)), strict=True))
+        results = []
+        for levels, limit, maps in zip(images, bounds, found, strict=True):
+            target, *rest = self._own_size(maps[: 1 + background], levels)
+            estimate = rest[0] if rest else None
+            results.append(Result(levels, limit, target, estimate, self.threshold, self.min_area))
+        return results
 
     def stages(self, levels: np.ndarray, limits: Limits) -> list[StageMaps]:
         """What every stage makes of an image, which is not cut into tiles.
@@ -137,9 +143,9 @@ class Predictor:
     def _own_size(self, maps: Sequence[np.ndarray], levels: np.ndarray) -> list[np.ndarray]:
         return [resize(m, levels.shape) for m in maps]
 
-    def _tiled(self, levels: np.ndarray, limits: Limits) -> Sequence[np.ndarray]:
+    def _tiled(self, levels: np.ndarray, limits: Limits, background: bool) -> Sequence[np.ndarray]:
         def predict(tile: np.ndarray) -> tuple[np.ndarray, ...]:
             maps: Maps = self.network(normalised(tile, limits)[None])
-            return tuple(m[0] for m in maps)
+            return tuple(m[0] for m in maps[: 1 + background])
 
         return predict_tiles(levels, predict, TILE, OVERLAP)

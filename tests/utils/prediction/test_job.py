@@ -127,18 +127,20 @@ def test_an_interrupted_job_goes_on(run, photos, predictor, tmp_path, monkeypatc
     (photos / "cut.png").write_bytes(DAMAGED["cut.png"])
     predict, calls = predictor.predict, []
 
-    def counted(images):
+    def counted(images, background):
         calls.append(len(images))
         if sum(calls) > 2:
             raise KeyboardInterrupt
-        return predict(images)
+        return predict(images, background)
 
     monkeypatch.setattr(predictor, "predict", counted)
     with pytest.raises(KeyboardInterrupt):
         run(photos, kinds=("img", "boxes"))
     calls.clear()
     monkeypatch.setattr(
-        predictor, "predict", lambda images: calls.append(len(images)) or predict(images)
+        predictor,
+        "predict",
+        lambda images, background: calls.append(len(images)) or predict(images, background),
     )
     assert run(photos, kinds=("img", "boxes"), skip_existing=True) == (4, 1)
     assert 1 <= sum(calls) <= 4  # what was there is not predicted again
@@ -162,10 +164,10 @@ def test_another_job_is_not_gone_on_with(run, photos, predictor):
 def test_an_image_too_large_for_memory_is_passed_over(run, photos, predictor, monkeypatch):
     predict = predictor.predict
 
-    def narrow(images):
+    def narrow(images, background):
         if len(images) > 1 or images[0].shape == (20, 64):
             raise MemoryError
-        return predict(images)
+        return predict(images, background)
 
     monkeypatch.setattr(predictor, "predict", narrow)
     assert run(photos) == (3, 1)  # images of one batch are tried one by one
@@ -179,9 +181,9 @@ def test_small_images_are_batched_by_size(run, tmp_path, predictor, monkeypatch)
         (tmp_path / "many" / f"{i}.png").write_bytes(encode_png(levels))
     predict, batches = predictor.predict, []
 
-    def noted(images):
+    def noted(images, background):
         batches.append({image.shape for image in images})
-        return predict(images)
+        return predict(images, background)
 
     monkeypatch.setattr(predictor, "predict", noted)
     assert run(tmp_path / "many") == (12, 0)
@@ -206,8 +208,8 @@ def film(tmp_path):
 def test_a_video_there_and_back(run, film, tmp_path, monkeypatch, predictor):
     predict = predictor.predict
 
-    def marked(images):
-        results = predict(images)
+    def marked(images, background):
+        results = predict(images, background)
         for image, result in zip(images, results, strict=True):
             result.logits[:] = -9
             frame = round(float(image.mean()) / 40)
