@@ -163,7 +163,7 @@ def main() -> int:
 
 def _predict_files(arguments: Namespace, device: torch.device, group: Group) -> int:
     sources = find_sources(arguments.images, without=arguments.results)
-    folder = arguments.results / title(arguments.images[0])
+    folder = arguments.results / title(arguments.images)
     if read_record(folder):
         raise InputError(
             f"{folder}: holds the maps of a data set; choose another folder with --results"

@@ -264,6 +264,34 @@ def test_maps_of_unknown_origin_are_not_mixed_with_an_export(trained, refused, d
     assert "1 maps of unknown origin (such as old.mat)" in refused("t_models")
 
 
+def test_photos(trained, door, data_root):
+    photos = Path("photos")
+    shutil.copytree(data_root / "tiny" / "test" / "images", photos / "day 1")
+    code, out, err = door("t_models", "--images", photos)
+    assert code == 0 and "4 predicted" in out, err
+    assert sorted(p.name for p in Path("results/photos/img/day 1").iterdir()) == [
+        f"test{i}.png" for i in range(4)
+    ]
+    (photos / "cut.png").write_bytes(encode_png(np.zeros((9, 9), np.uint8))[:40])
+    code, out, err = door("t_models", "--images", photos, "--save", "mask", "boxes")
+    assert code == 1 and "4 predicted" in out and "cut.png: not an image" in err
+    assert "1 skipped, see" in err
+    code, _, err = door("t_models", "--images", photos, "--strict", "--results", "strict")
+    assert code == 2 and err.splitlines()[-1].startswith("error: ") and "cut.png" in err
+
+
+def test_one_name_may_mean_a_data_set(trained, door, refused, data_root):
+    code, out, _ = door("t_models", "--images", "TINY", "--data-root", data_root)
+    assert code == 0 and Path("results/tiny/predictions.json").is_file()
+    images = data_root / "tiny" / "test" / "images"
+    shutil.copytree(images, "tiny")  # a folder goes first, but not over the maps of a data set
+    assert "holds the maps of a data set" in refused("t_models", "--images", "tiny")
+    assert "no such file, folder or data set" in refused("t_models", "--images", "lion")
+    assert "--range is for --images" in refused("t_models", "--range", "full")
+    assert "not auto, full" in refused("t_models", "--images", "tiny", "--range", "5,3")
+    assert "not allowed with" in refused("t_models", "--images", "tiny", "--dataset", "tiny")
+
+
 def test_no_weights_and_no_predictions(refused):
     assert "no weights for any data set" in refused("t_models")
     assert "run t_models.py" in refused("cal_from_mask")

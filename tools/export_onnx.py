@@ -126,7 +126,7 @@ def export(net: MSCoNet, info: dict, weights_sha256: str) -> bytes:
     described = {
         "format": ONNX_FORMAT,
         "normalisation": "images: (grey level - low) / (high - low), clipped to [0, 1]",
-        "outputs": "target: logits of target pixels; background: B'_K, in [0, 1] about",
+        "outputs": "target: logits of target pixels; background: B'_K",
         "weights_sha256": weights_sha256,
         "info": json.dumps(info),
     }

@@ -28,7 +28,9 @@ class Result:
     levels: np.ndarray  # (H, W) uint8, uint16 or float32: the image, in grey
     limits: Limits  # the grey levels that the network saw as 0 and 1
     logits: np.ndarray  # (H, W) float32
-    background: np.ndarray | None  # (H, W) float32, estimated, in [0, 1] about; if wanted
+    # (H, W) float32, B'_K, or None where it was not wanted. Training does not hold it to the grey
+    # levels of the image: it is what the network subtracts, not a picture
+    background: np.ndarray | None
     threshold: float
     min_area: int
 

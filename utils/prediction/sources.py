@@ -55,13 +55,16 @@ def find_sources(inputs: Sequence[str], without: Path | None = None) -> list[Sou
     return sorted(Source(name, path) for path, name in _own_names(found).items())
 
 
-def title(text: str) -> str:
-    """A name for the outputs of an input: that of the folder, or of the file without suffix."""
-    path = Path(text)
+def title(inputs: Sequence[str]) -> str:
+    """A name for the outputs: that of the folder of the first input, or of the only file without
+    its suffix."""
+    path = Path(inputs[0])
     if path.is_dir():
         name = path.resolve().name
+    elif _is_pattern(inputs[0]):
+        name = _fixed_part(path).resolve().name
     else:
-        name = _fixed_part(path).resolve().name if _is_pattern(text) else path.stem
+        name = path.stem if len(inputs) == 1 else path.resolve().parent.name
     return name or "images"
 
 

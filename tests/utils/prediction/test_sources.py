@@ -68,6 +68,6 @@ def test_nothing_there(here):
 
 def test_titles(here, tmp_path):
     here("f/b.png")
-    assert title("f") == title("f/") == title("f/*.png") == "f"
-    assert title("f/b.png") == "b"
-    assert title(".") == title("*.png") == tmp_path.name
+    assert title(["f"]) == title(["f/"]) == title(["f/*.png"]) == title(["f/b.png", "g"]) == "f"
+    assert title(["f/b.png"]) == "b"
+    assert title(["."]) == title(["*.png"]) == tmp_path.name
