@@ -8,13 +8,14 @@ torchrun --nproc_per_node=4 t_models.py --images flights/
 
 import sys
 from argparse import Namespace
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from utils import checkpoint
 from utils.data.catalogue import BUILTIN, DATA_ROOT, choose_dataset, list_datasets, same_name
-from utils.data.images import read_photo
 from utils.data.ranges import level_range
 from utils.group import Group
 from utils.options import (
@@ -31,10 +32,9 @@ from utils.prediction.job import (
     KINDS,
     Job,
     Outcome,
-    Read,
     predict_files,
     predict_split,
-    scoring_reader,
+    scoring_job,
 )
 from utils.prediction.journal import JOURNAL
 from utils.prediction.predictor import Predictor
@@ -63,7 +63,7 @@ def main() -> int:
         help="folder of the data sets (default: as in training, else datasets)",
     )
     parser.add_argument(
-        "--split", default="test", choices=["test", "trainval"], help="default %(default)s"
+        "--split", choices=["test", "trainval"], help="of the data set (default test)"
     )
     parser.add_argument(
         "--weights",
@@ -129,7 +129,8 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     device = choose_device(arguments.device)
-    group = Group(on_gpu=device.type == "cuda")
+    # files are shared out by number, not by work: one process may long wait for another
+    group = Group(on_gpu=device.type == "cuda", timeout=timedelta(days=7))
     if group.world > 1 and device.type == "cuda":
         device = torch.device("cuda", group.local_rank)
 
@@ -143,6 +144,8 @@ def main() -> int:
             dataset = choose_dataset(name, data_root)
     if arguments.range is not None:
         raise InputError("--range is for --images; a data set is read as in training")
+    if arguments.save and "mat" not in arguments.save:
+        arguments.save.append("mat")  # what is scored: it must not be that of other weights
     weights = arguments.weights or checkpoint.newest_weights(dataset.name if dataset else None)
     predictor = _predictor(arguments, weights, device, level_range="full")
     info = predictor.network.info
@@ -154,19 +157,22 @@ def main() -> int:
         with group.leader_first():
             dataset = choose_dataset(name, data_root)
     size = info.get("image_size") if arguments.image_size is None else arguments.image_size
-    job = _job(arguments, arguments.results / dataset.name, scoring_reader(size or 0))
+    split = arguments.split or "test"
+    job = scoring_job(arguments.results / dataset.name, size or 0, **_job_options(arguments))
     if group.leads:
-        print(f"{weights}: predicting {dataset / arguments.split}")
-    outcome = predict_split(predictor, dataset / arguments.split, size or 0, job, group)
-    return _report(outcome, job, group)
+        print(f"{weights}: predicting {dataset / split}")
+    return _report(predict_split(predictor, dataset / split, job, group), job, group)
 
 
 def _predict_files(arguments: Namespace, device: torch.device, group: Group) -> int:
+    if arguments.split is not None:
+        raise InputError("--split is for data sets; name the files themselves")
     sources = find_sources(arguments.images, without=arguments.results)
     folder = arguments.results / title(arguments.images)
-    if read_record(folder):
+    if read_record(folder) or any(folder.resolve() == Path(i).resolve() for i in arguments.images):
         raise InputError(
-            f"{folder}: holds the maps of a data set; choose another folder with --results"
+            f"{folder}: holds the images themselves, or the maps of a data set; choose another "
+            "folder with --results"
         )
     weights = arguments.weights or checkpoint.photo_weights()
     predictor = _predictor(
@@ -178,7 +184,7 @@ def _predict_files(arguments: Namespace, device: torch.device, group: Group) -> 
     )
     if "stages" in (arguments.save or ()) and weights.suffix.lower() == ".onnx":
         raise InputError(f"{weights}: an ONNX export has no stages; use the .pkl it is from")
-    job = _job(arguments, folder, read_photo)
+    job = Job(folder, **_job_options(arguments))
     if group.leads:
         print(f"{weights}: predicting {len(sources)} files")
     return _report(predict_files(predictor, sources, job, group), job, group)
@@ -186,11 +192,12 @@ def _predict_files(arguments: Namespace, device: torch.device, group: Group) -> 
 
 def _dataset_among(images: list[str] | None, data_root: Path) -> str | None:
     """The data set that ``--images`` names, if it names one and no file."""
-    if images and len(images) == 1 and not Path(images[0]).exists():
-        for name in (*list_datasets(data_root), BUILTIN):
-            if same_name(name, images[0]):
-                return name
-    return None
+    if not images or len(images) > 1 or Path(images[0]).exists():
+        return None
+    if set(images[0]) & set("*?[/\\."):  # a pattern or a path, but not of a file that is there
+        return None
+    names = (*list_datasets(data_root), BUILTIN)
+    return next((name for name in names if same_name(name, images[0])), None)
 
 
 def _predictor(arguments: Namespace, weights: Path, device: torch.device, **options) -> Predictor:
@@ -204,15 +211,13 @@ def _predictor(arguments: Namespace, weights: Path, device: torch.device, **opti
     )
 
 
-def _job(arguments: Namespace, folder: Path, read: Read) -> Job:
-    return Job(
-        folder,
-        kinds=tuple(arguments.save or ("img", "mat")),
-        frames=arguments.save is not None,
-        skip_existing=arguments.skip_existing,
-        strict=arguments.strict,
-        read=read,
-    )
+def _job_options(arguments: Namespace) -> dict[str, Any]:
+    return {
+        "kinds": tuple(arguments.save or ("img", "mat")),
+        "frames": arguments.save is not None,
+        "skip_existing": arguments.skip_existing,
+        "strict": arguments.strict,
+    }
 
 
 def _report(outcome: Outcome, job: Job, group: Group) -> int:
@@ -220,8 +225,7 @@ def _report(outcome: Outcome, job: Job, group: Group) -> int:
     group.close()
     if not group.leads:
         return 0
-    kinds = ", ".join(kind for kind in job.kinds if kind != "boxes")
-    print(f"{outcome.predicted} predicted, in {job.folder}: {kinds}")
+    print(f"{outcome.predicted} predicted, in {job.folder}: {', '.join(job.kinds)}")
     if outcome.failed:
         print(f"{outcome.failed} skipped, see {job.folder / JOURNAL}", file=sys.stderr)
     return 1 if outcome.failed else 0

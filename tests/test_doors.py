@@ -264,6 +264,27 @@ def test_maps_of_unknown_origin_are_not_mixed_with_an_export(trained, refused, d
     assert "1 maps of unknown origin (such as old.mat)" in refused("t_models")
 
 
+def test_a_record_says_the_truth_about_maps(trained, door, refused):
+    door("t_models")
+    door("cal_from_mask", "--report")
+    (weights,) = trained.glob("runs/tiny/*/best.pkl")
+    content = torch.load(weights, weights_only=True)
+    content["info"]["epoch"] = 9
+    torch.save(content, "other.pkl")
+    before = sorted(Path("results").rglob("*"))
+    # a job that cannot go on with them leaves them as they are
+    other = ("--weights", "other.pkl", "--dataset", "tiny")
+    root = json.loads((weights.parent / "config.json").read_text())["data_root"]
+    other = (*other, "--data-root", root)
+    assert "other weights_sha256" in refused("t_models", *other, "--skip-existing")
+    assert sorted(Path("results").rglob("*")) == before and door("cal_from_mask")[0] == 0
+    assert "other image size" in refused("t_models", "--image-size", "64", "--skip-existing")
+    # what is scored is always of the weights that the record names
+    assert door("t_models", *other, "--save", "mask")[0] == 0
+    written = {path.parent.name for path in Path("results/tiny").glob("*/*")}
+    assert written == {"mask", "mat"}
+
+
 def test_photos(trained, door, data_root):
     photos = Path("photos")
     shutil.copytree(data_root / "tiny" / "test" / "images", photos / "day 1")
@@ -289,6 +310,8 @@ def test_one_name_may_mean_a_data_set(trained, door, refused, data_root):
     assert "no such file, folder or data set" in refused("t_models", "--images", "lion")
     assert "--range is for --images" in refused("t_models", "--range", "full")
     assert "not auto, full" in refused("t_models", "--images", "tiny", "--range", "5,3")
+    assert "--split is for data sets" in refused("t_models", "--images", "tiny", "--split", "test")
+    assert "the images themselves" in refused("t_models", "--images", "tiny", "--results", ".")
     assert "not allowed with" in refused("t_models", "--images", "tiny", "--dataset", "tiny")
 
 

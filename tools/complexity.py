@@ -4,8 +4,10 @@ python tools/complexity.py                                   as published: K = 5
 python tools/complexity.py --stages 3 --width 8 --sizes 256 512 --batches 1 8 --device cpu
 """
 
+import math
 import statistics
 import sys
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from model import build_model
 from model.inference import accelerate
 from tools.measuring import alternate, in_own_process, operations, peak_mib, waiting
 from utils.files import write_json
-from utils.options import Parser, choose_device, positive, run_door
+from utils.options import InputError, Parser, choose_device, positive, run_door
 from utils.precision import PRECISIONS, autocast, choose_precision
 
 _COLUMNS = (("px", 9), ("batch", 5), ("GFLOP/image", 11), ("MiB", 8), ("ms/batch", 10))
@@ -65,9 +67,17 @@ def main() -> None:
     for size in arguments.sizes:
         for batch in arguments.batches:
             config = net.config["stages"], net.config["width"]
-            case = in_own_process(
-                _measure, *config, size, batch, str(device), precision, arguments.runs
-            )
+            try:
+                case = in_own_process(
+                    _measure, *config, size, batch, str(device), precision, arguments.runs
+                )
+            except (BrokenProcessPool, RuntimeError) as error:  # PyTorch's is a RuntimeError
+                if isinstance(error, RuntimeError) and "memory" not in str(error):
+                    raise
+                raise InputError(
+                    f"{batch} images of {size}x{size} px do not fit into the memory of {device}; "
+                    "choose fewer or smaller ones"
+                ) from error
             found["cases"].append(case)
             print("  ".join(_shown(case[name], width) for name, width in _COLUMNS), flush=True)
     if arguments.json:
@@ -93,7 +103,7 @@ def _measure(
         "px": f"{size}x{size}",
         "batch": batch,
         "GFLOP/image": flop / batch / 1e9,
-        "MiB": memory,
+        "MiB": None if math.isnan(memory) else memory,
         "ms/batch": 1e3 * seconds,
         "images/s": batch / seconds,
     }
@@ -106,6 +116,8 @@ def _name(device: torch.device) -> str:
 
 
 def _shown(value: Any, width: int) -> str:
+    if value is None:
+        return f"{'-':>{width}}"
     return f"{value:>{width}.2f}" if isinstance(value, float) else f"{value:>{width}}"
 
 

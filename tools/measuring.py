@@ -1,8 +1,11 @@
 """Time, memory and operations of a piece of work."""
 
+import math
 import multiprocessing
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +32,7 @@ def waiting(device: Any) -> Callable[[], Any]:
     """What makes sure that a device has finished."""
     import torch
 
-    return torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    return partial(torch.cuda.synchronize, device) if device.type == "cuda" else lambda: None
 
 
 def operations(work: Callable[[], Any]) -> int:
@@ -42,15 +45,17 @@ def operations(work: Callable[[], Any]) -> int:
 
 
 def in_own_process(measure: Callable[..., Any], *arguments: Any) -> Any:
-    """What a function returns in a new process, which holds no memory of earlier work."""
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(1) as pool:
-        return pool.apply(measure, arguments)
+    """What a function returns in a new process, which holds no memory of earlier work.
+
+    Raises BrokenProcessPool where the process is killed, as for want of memory.
+    """
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(measure, *arguments).result()
 
 
 def peak_mib(work: Callable[[], Any], device: Any) -> float:
-    """The most memory that work takes beyond what is taken before it: of the GPU, or, on Linux
-    alone, of this process."""
+    """The most memory that work takes beyond what is taken before it: of the GPU, or of this
+    process, which only Linux tells; NaN elsewhere."""
     import torch
 
     on_gpu = device.type == "cuda"
@@ -58,7 +63,10 @@ def peak_mib(work: Callable[[], Any], device: Any) -> float:
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
     else:
-        Path("/proc/self/clear_refs").write_text("5")  # forget the most so far
+        try:
+            Path("/proc/self/clear_refs").write_text("5")  # forget the most so far
+        except OSError:
+            return math.nan
         before = _resident("VmRSS")
     work()
     after = torch.cuda.max_memory_allocated(device) if on_gpu else _resident("VmHWM")

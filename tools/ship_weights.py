@@ -20,6 +20,7 @@ from utils.files import write_bytes
 from utils.options import InputError, Parser, run_door
 
 _SCENES = 16  # that the rounded weights are tried on
+_TOLERANCE = 0.05  # of a probability
 
 
 def main() -> None:
@@ -32,13 +33,17 @@ def main() -> None:
     loaded = checkpoint.load(arguments.run / "best.pkl")
     log = _read_log(arguments.run / "log.txt")
     info = {key: value for key, value in loaded.info.items() if key != "data_root"}
+    if "dataset" not in info:
+        raise InputError(f"{arguments.run / 'best.pkl'}: does not say what it was trained on")
     folder = arguments.output or checkpoint.WEIGHTS / info["dataset"]
     before = list(_probabilities(loaded.net))
+    after = _probabilities(loaded.net.half().float())
+    difference = np.max([np.abs(a - b).max() for a, b in zip(after, before, strict=True)])
+    if not difference <= _TOLERANCE:  # nor NaN
+        raise InputError(f"{arguments.run}: half precision moves probabilities by {difference:.1e}")
     weights = folder / "best.pkl"
     checkpoint.save(weights, loaded.net.half(), info, {})
     write_bytes(folder / "log.txt", log)
-    after = _probabilities(checkpoint.load(weights).net)
-    difference = max(np.abs(a - b).max() for a, b in zip(after, before, strict=True))
     data = weights.read_bytes()
     print(f"{weights}: {len(data):,} bytes, SHA-256 {hashlib.sha256(data).hexdigest()}")
     print(f"probabilities within {difference:.1e} of the run's on {_SCENES} made scenes")

@@ -16,7 +16,8 @@ from .options import InputError
 
 RUNS = Path("runs")
 WEIGHTS = Path("Weight")
-_FOR_PHOTOS = WEIGHTS / "SIRST" / "best.pkl"  # of the sets with real images, that of most cameras
+_FOR_PHOTOS = Path("SIRST", "best.pkl")  # of the sets with real images, that of most cameras
+_SHIPPED = Path(__file__).resolve().parents[1] / WEIGHTS
 _FORMAT = "msconet/1"
 
 
@@ -107,7 +108,10 @@ def photo_weights() -> Path:
     real = [path for path in RUNS.glob("*/*/best.pkl") if not same_name(path.parts[-3], BUILTIN)]
     if real:
         return _newest(real)
-    return _FOR_PHOTOS if _FOR_PHOTOS.is_file() else newest_weights(None)
+    for folder in (WEIGHTS, _SHIPPED):  # also from another folder than this project's
+        if (folder / _FOR_PHOTOS).is_file():
+            return folder / _FOR_PHOTOS
+    return newest_weights(None)
 
 
 def data_root_of(weights: Path) -> Path:

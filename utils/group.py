@@ -17,12 +17,13 @@ class Group:
 
     Args:
         on_gpu: whether they compute on GPUs, each on that of its local rank.
+        timeout: for which one may wait for another.
 
     Raises:
         InputError: fewer GPUs than processes.
     """
 
-    def __init__(self, on_gpu: bool = False):
+    def __init__(self, on_gpu: bool = False, timeout: timedelta = timedelta(hours=2)):
         self.world = int(os.environ.get("WORLD_SIZE", 1))
         self.rank = int(os.environ.get("RANK", 0))
         self.local_rank = int(os.environ.get("LOCAL_RANK", 0))
@@ -34,8 +35,7 @@ class Group:
                         "GPUs; lower --nproc_per_node, or --device cpu"
                     )
                 torch.cuda.set_device(self.local_rank)
-            # the leader may take long: to find the batch that fits, to score the test split
-            dist.init_process_group("nccl" if on_gpu else "gloo", timeout=timedelta(hours=2))
+            dist.init_process_group("nccl" if on_gpu else "gloo", timeout=timeout)
 
     @classmethod
     def alone(cls) -> "Group":

@@ -14,8 +14,10 @@ def choose_precision(name: str, device: torch.device) -> str:
     """``auto``: bf16 on a GPU that computes in it, fp16 on another; fp32 on the CPU.
 
     Raises:
-        InputError: fp16 or tf32 on the CPU.
+        InputError: an unknown one; fp16 or tf32 on the CPU.
     """
+    if name not in PRECISIONS:
+        raise InputError(f"precision {name}: expected one of {', '.join(PRECISIONS)}")
     if device.type != "cuda":
         if name in ("fp16", "tf32"):
             raise InputError(f"--precision {name} needs a GPU; choose fp32 or bf16")
@@ -23,6 +25,13 @@ def choose_precision(name: str, device: torch.device) -> str:
     if name == "auto":
         return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16"
     return name
+
+
+def set_products(precision: str) -> None:
+    """How this process multiplies float32 on a GPU; fp32 is PyTorch's own way."""
+    if precision != "fp32":  # with TF32's 10 bits of mantissa
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.allow_tf32 = True
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:

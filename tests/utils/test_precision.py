@@ -11,6 +11,8 @@ def test_precision_on_the_cpu():
     assert choose_precision("auto", CPU) == "fp32" and choose_precision("bf16", CPU) == "bf16"
     with pytest.raises(InputError, match="needs a GPU"):
         choose_precision("fp16", CPU)
+    with pytest.raises(InputError, match="half: expected one of auto, fp32"):
+        choose_precision("half", CPU)
 
 
 @pytest.mark.parametrize("precision, expected", [("fp32", torch.float32), ("bf16", torch.bfloat16)])

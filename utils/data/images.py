@@ -140,7 +140,8 @@ def photo_size(path: Path) -> tuple[int, int]:
             return shape if len(shape) == 2 else (math.prod(shape), 1)
         with path.open("rb") as file:
             width, height, _ = _header(file)
-        return height, width
+        sides = int(height), int(width)  # a damaged header holds any type
+        return sides if min(sides) > 0 else (0, 0)
     except Exception:  # a damaged file can raise anything
         return 0, 0
 
@@ -160,9 +161,10 @@ def grey(levels: np.ndarray) -> np.ndarray:
             f"expected an image (H, W) or (H, W, 3) of numbers, not {levels.dtype} of shape "
             f"{levels.shape}"
         )
+    levels = levels.astype(levels.dtype.newbyteorder("="), copy=False)  # FITS has the other order
     if levels.dtype not in (np.uint8, np.uint16):
         with np.errstate(over="ignore"):
-            levels = levels.astype(np.float32)
+            levels = levels.astype(np.float32, copy=False)
     if colours:
         has_alpha = levels.shape[2] == 4
         levels = cv2.cvtColor(levels, cv2.COLOR_BGRA2GRAY if has_alpha else cv2.COLOR_BGR2GRAY)
@@ -175,7 +177,12 @@ def _load(path: Path) -> np.ndarray:
     """A .npy array, in the order of axes and colours of `_decode`."""
     try:
         # mapped first: a header that lies about the shape would have its memory allocated
-        array = np.array(np.load(path, mmap_mode="r", allow_pickle=False))
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+        if mapped.size > 4 * _MOST_PIXELS:
+            raise InputError(f"{path}: {mapped.shape}; at most {_MOST_PIXELS} pixels are read")
+        array = np.array(mapped)
+    except InputError:
+        raise
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     except Exception as error:  # a damaged file can raise anything

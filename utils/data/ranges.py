@@ -10,6 +10,7 @@ Limits = tuple[float, float]  # the grey levels that become 0 and 1
 Range = Literal["auto", "full", "percentile"] | Limits
 
 _PERCENTILES = (0.01, 99.99)  # passes over dead pixels, one in ten thousand
+_WIDE = 1e38
 _SAMPLED = 2**22  # pixels looked at at once; of floats, the pixels looked at
 
 
@@ -21,9 +22,23 @@ def level_range(text: str) -> Range:
         low, high = (float(part) for part in text.split(","))
     except ValueError:
         low, high = 1.0, 0.0
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise ArgumentTypeError(f"{text} is not auto, full, percentile, or LO,HI with LO below HI")
-    return low, high
+    try:
+        return checked_range((low, high))
+    except ValueError:
+        raise ArgumentTypeError(
+            f"{text} is not auto, full, percentile, or LO,HI with LO below HI"
+        ) from None
+
+
+def checked_range(choice: Range) -> Range:
+    """The choice, if it is one; raises ValueError otherwise."""
+    if isinstance(choice, tuple) and len(choice) == 2:
+        low, high = np.asarray(choice, np.float32)  # what images are computed in
+        if np.isfinite(high - low) and low < high:
+            return choice
+    elif choice in ("auto", "full", "percentile"):
+        return choice
+    raise ValueError(f"level range {choice}: expected auto, full, percentile or (low, high)")
 
 
 def limits(levels: np.ndarray, choice: Range) -> Limits:
@@ -49,7 +64,12 @@ def limits(levels: np.ndarray, choice: Range) -> Limits:
 def normalised(levels: np.ndarray, bounds: Limits) -> np.ndarray:
     """Levels to float32 in [0, 1]; those beyond the limits are clipped."""
     low, high = bounds
-    scaled = (levels.astype(np.float32) - np.float32(low)) / np.float32(high - low)
+    scaled = levels.astype(np.float32)
+    if high - low > _WIDE:  # the difference of two float32 could be none
+        low, high = low / 4, high / 4
+        scaled /= 4
+    scaled -= np.float32(low)
+    scaled /= np.float32(high - low)
     return np.clip(scaled, 0, 1, out=scaled)
 
 
@@ -62,6 +82,10 @@ def _percentiles(levels: np.ndarray) -> Limits:
         passed = np.cumsum(counts) / levels.size
         low, high = (int(np.searchsorted(passed, p / 100)) for p in _PERCENTILES)
     else:
-        sample = levels.ravel()[:: math.ceil(levels.size / _SAMPLED)]
+        stride = math.ceil(levels.size / _SAMPLED)
+        while stride > 1 and math.gcd(stride, levels.shape[1]) > 1:  # else of some columns alone
+            stride += 1
+        sample = levels.ravel()[::stride].astype(np.float64)
         low, high = np.percentile(sample, _PERCENTILES).tolist()
-    return float(low), float(high if high > low else low + 1)  # an image of one level becomes 0
+    least = max(1.0, abs(low) * 2**-20) if low == high else abs(low) * 2**-20
+    return float(low), float(max(high, low + least))  # an image of one level becomes 0

@@ -1,19 +1,24 @@
 """Many files: order, failures, outputs."""
 
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import chain, groupby, islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 from tqdm import tqdm
 
+from model.msconet import STRIDE
+
 from ..data.dataset import list_images
-from ..data.images import encode_png, photo_size, read_image, read_photo, resize
+from ..data.images import encode_png, photo_size, read_image, read_photo, resize, row_blocks
+from ..data.ranges import Limits
 from ..files import make_folder, write_bytes
 from ..group import Group
 from ..options import InputError
@@ -30,13 +35,15 @@ from .journal import Entry, Journal
 from .pictures import overlay, stage_figure, surface_figure
 from .predictor import Predictor, Result
 from .sources import Source
-from .videos import Frame, new_video, open_video
+from .videos import DamagedVideo, Frame, new_video, open_video
 
 KINDS = ("img", "mat", "mask", "overlay", "boxes", "stages", "surface")
 _AHEAD = 2  # batches that are read while another is predicted
 _IN_MEMORY = 2**25  # pixels of all images on their way, unless a single one has more
 _BATCH_ON_GPU = 2**21  # pixels
 _BATCH_ON_CPU = 2**18
+_BATCH = 64  # images
+_sees_stages = threading.Lock()  # one at a time: a figure takes every stage of an image
 
 Read = Callable[[Path], np.ndarray]
 
@@ -52,6 +59,7 @@ class Job:
         skip_existing: go on with an interrupted job.
         strict: stop at the first file that cannot be read.
         read: an image file to (H, W) uint8, uint16 or float32.
+        read_size: what ``read`` brings images to, px square; 0: it does not.
     """
 
     folder: Path
@@ -60,6 +68,7 @@ class Job:
     skip_existing: bool = False
     strict: bool = False
     read: Read = read_photo
+    read_size: int = 0
 
 
 class Outcome(NamedTuple):
@@ -83,18 +92,30 @@ def predict_files(
     """
     group = group or Group.alone()
     make_folder(job.folder)
-    settings = {
+    journal = Journal(job.folder, _settings(predictor, job), group, keep=job.skip_existing)
+    return _predict(predictor, sources, job, group, journal)
+
+
+def _settings(predictor: Predictor, job: Job, **more: Any) -> dict[str, Any]:
+    """All that outputs depend on but the images."""
+    return {
         "weights_sha256": predictor.network.sha256,
         "level range": predictor.level_range,
-        "image size": predictor.size,
+        "image size": predictor.size or job.read_size,
         "threshold": predictor.threshold,
         "min area": predictor.min_area,
         "outputs": sorted(job.kinds),
-    }
-    journal = Journal(job.folder, settings, group, keep=job.skip_existing)
+        "outputs of frames": job.frames,
+    } | more
+
+
+def _predict(
+    predictor: Predictor, sources: Sequence[Source], job: Job, group: Group, journal: Journal
+) -> Outcome:
     own = list(sources[group.rank :: group.world])
     todo = [source for source in own if not _is_done(source, job, journal.earlier.get(source.name))]
     images = [source for source in todo if not source.is_video]
+    films = [source for source in todo if source.is_video]
     with tqdm(
         total=len(own),
         initial=len(own) - len(todo),
@@ -102,12 +123,14 @@ def predict_files(
         dynamic_ncols=True,
         disable=not group.leads,
     ) as bar:
-        for entry in _predict_images(predictor, images, job, bar):
+        for entry in chain(
+            _predict_images(predictor, images, job),
+            (_predict_video(predictor, film, job, bar.disable) for film in films),
+        ):
+            if "error" in entry:
+                bar.write(f"skipped: {entry['error']}", file=sys.stderr)
             journal.add(entry)
-        for source in todo:
-            if source.is_video:
-                journal.add(_predict_video(predictor, source, job))
-                bar.update()
+            bar.update()
     has_videos = any(source.is_video for source in sources)
     names = {source.name for source in sources}
     entries = journal.finish(names, tables="boxes" in job.kinds or has_videos)
@@ -115,14 +138,15 @@ def predict_files(
     return Outcome(len(entries) - failed, failed)
 
 
-def predict_split(predictor: Predictor, split: Path, size: int, job: Job, group: Group) -> Outcome:
+def predict_split(predictor: Predictor, split: Path, job: Job, group: Group) -> Outcome:
     """Predict every image of ``<split>/images`` for scoring; masks are not looked at.
 
-    The maps get a record of what they are made from; those that an earlier job left for other
-    images are removed. One image that cannot be read stops the job before it has written anything.
+    The maps get a record of what they are made from; what an earlier job left for other images, or
+    of other kinds, is removed. One image that cannot be read stops the job before it has written
+    anything.
 
     Args:
-        size: resize images to size x size first, and write maps of this size; 0: of their own.
+        job: with ``mat`` among its kinds, which is what is scored.
 
     Raises:
         InputError: an image that cannot be read, a folder that cannot be written or holds maps of
@@ -144,41 +168,54 @@ def predict_split(predictor: Predictor, split: Path, size: int, job: Job, group:
         "dataset": split.parent.name,
         "data_root": str(split.parent.parent.resolve()),
         "split": split.name,
-        "size": size or None,
+        "size": job.read_size or None,
         "weights_sha256": predictor.network.sha256,
         "images": sorted(earlier | images.keys()),
     }
-    group.wait()
+    make_folder(folder)
+    about = {key: record[key] for key in ("dataset", "data_root", "split")}
+    journal = Journal(folder, _settings(predictor, job, **about), group, keep=job.skip_existing)
     if group.leads:
         write_record(folder, record)
         remove_scores(folder)
     sources = [Source(stem, path) for stem, path in images.items()]
-    outcome = predict_files(predictor, sources, job, group)
+    outcome = _predict(predictor, sources, job, group, journal)
     if group.leads:
-        for stem in earlier - images.keys():
+        for stem in earlier | images.keys():
             for kind in KINDS:
-                map_path(folder, kind, stem).unlink(missing_ok=True)
-        write_record(folder, record | {"complete": True, "images": sorted(images)})
+                if stem not in images or kind not in job.kinds:
+                    map_path(folder, kind, stem).unlink(missing_ok=True)
+        complete = not outcome.failed
+        write_record(folder, record | {"complete": complete, "images": sorted(images)})
     return outcome
 
 
-def scoring_reader(size: int) -> Read:
-    """`Job.read` for `predict_split`: grey levels in [0, 1], as in training."""
+def scoring_job(folder: Path, size: int, **options: Any) -> Job:
+    """A job for `predict_split`: grey levels in [0, 1], resized or not, as in training."""
 
     def read(path: Path) -> np.ndarray:
         image = read_image(path)
         return resize(image, size) if size else image
 
-    return read
+    return Job(folder, read=read, read_size=size, **options)
 
 
 def _is_done(source: Source, job: Job, entry: Entry | None) -> bool:
     """Whether an earlier job wrote everything about a file."""
-    if entry is None or "error" in entry:
+    if entry is None or "error" in entry or entry["file"] != _stamp(source.path):
         return False
     if source.is_video:
         return _annotated(job, source).exists()
     return all(map_path(job.folder, kind, source.name).exists() for kind in _files_of(job))
+
+
+def _stamp(path: Path) -> list[Any]:
+    """By which a file is known again: its place, size in bytes and time of change in ns."""
+    try:
+        status = path.stat()
+    except OSError:
+        return []
+    return [str(path.resolve()), status.st_size, status.st_mtime_ns]
 
 
 def _files_of(job: Job) -> list[str]:
@@ -190,12 +227,10 @@ def _annotated(job: Job, source: Source) -> Path:
     return job.folder / "video" / f"{source.name}.mp4"
 
 
-def _predict_images(
-    predictor: Predictor, sources: Sequence[Source], job: Job, bar: tqdm
-) -> Iterator[Entry]:
+def _predict_images(predictor: Predictor, sources: Sequence[Source], job: Job) -> Iterator[Entry]:
     """Read ahead, predict, and write behind, within a number of pixels."""
     pool = ThreadPoolExecutor()
-    todo = deque(_batches(sources, _batch_pixels(predictor), pool))
+    todo = deque(_batches(predictor, sources, job, pool))
     reading: deque[tuple[int, list[tuple[Source, Future]]]] = deque()
     writing: deque[tuple[int, list[Future]]] = deque()
     held = 0
@@ -212,33 +247,34 @@ def _predict_images(
             if len(writing) > _AHEAD or not reading:
                 pixels, written = writing.popleft()
                 for future in written:
-                    entry = future.result()
-                    if "error" in entry:
-                        bar.write(f"skipped: {entry['error']}", file=sys.stderr)
-                    bar.update()
-                    yield entry
+                    yield future.result()
                 held -= pixels
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _batches(
-    sources: Sequence[Source], most_pixels: int, pool: ThreadPoolExecutor
+    predictor: Predictor, sources: Sequence[Source], job: Job, pool: ThreadPoolExecutor
 ) -> Iterator[tuple[int, list[Source]]]:
     """Images of one size by their headers, small ones several at a time, with their pixels."""
     sizes = pool.map(photo_size, (source.path for source in sources))
     ordered = sorted(zip(sizes, sources, strict=True))
     for (height, width), items in groupby(ordered, key=lambda item: item[0]):
         same = [source for _, source in items]
-        pixels = height * width
-        count = max(1, most_pixels // max(1, pixels)) if pixels else 1
+        count = _batch_size(predictor, job, height, width)
         for start in range(0, len(same), count):
             batch = same[start : start + count]
-            yield pixels * len(batch), batch
+            yield height * width * len(batch), batch
 
 
-def _batch_pixels(predictor: Predictor) -> int:
-    return _BATCH_ON_CPU if predictor.device.type == "cpu" else _BATCH_ON_GPU
+def _batch_size(predictor: Predictor, job: Job, height: int, width: int) -> int:
+    """How many images of a size go through the network at once."""
+    if not height * width:  # unreadable
+        return 1
+    side = predictor.size or job.read_size
+    height, width = (-(-(side or length) // STRIDE) * STRIDE for length in (height, width))
+    most = _BATCH_ON_CPU if predictor.device.type == "cpu" else _BATCH_ON_GPU
+    return min(_BATCH, max(1, most // (height * width)))
 
 
 def _predict_batch(
@@ -258,55 +294,61 @@ def _predict_batch(
     for _, group in groupby(images, key=lambda item: item[1].shape):
         same = list(group)
         try:
-            results = _predict(predictor, [levels for _, levels in same], "surface" in job.kinds)
+            results = _results(predictor, same, "surface" in job.kinds)
         except MemoryError as error:
             entries += [_failure(source, error, job) for source, _ in same]
             continue
         for (source, _), result in zip(same, results, strict=True):
-            if not np.isfinite(result.logits).all():
-                raise InputError(
-                    f"{source.path}: its map has NaN or infinity: the weights are damaged"
-                )
             entries.append(pool.submit(_write, predictor, source, result, job))
     return entries
 
 
-def _predict(predictor: Predictor, images: list[np.ndarray], background: bool) -> list[Result]:
+def _results(
+    predictor: Predictor, images: list[tuple[Source, np.ndarray]], background: bool
+) -> list[Result]:
     """`Predictor.predict`, one by one where all at once do not fit into memory."""
+    arrays = [levels for _, levels in images]
     try:
-        return predictor.predict(images, background)
+        results = predictor.predict(arrays, background)
     except MemoryError:
         if len(images) == 1:
             raise
-    return [predictor.predict([levels], background)[0] for levels in images]
+        return [_results(predictor, [image], background)[0] for image in images]
+    for (source, _), result in zip(images, results, strict=True):
+        if not all(np.isfinite(result.logits[rows]).all() for rows in row_blocks(result.logits)):
+            raise InputError(
+                f"{source.path}: its map has NaN or infinity: the weights are damaged, or too "
+                "coarse a --precision for them"
+            )
+    return results
 
 
 def _failure(source: Source, error: Exception, job: Job) -> Future:
     """The entry of a file that cannot be predicted."""
     reason = str(error)
-    if isinstance(error, MemoryError):
+    if isinstance(error, (MemoryError, cv2.error)):
         reason = f"{source.path}: does not fit into memory; cut it into smaller images"
     if job.strict:
         raise InputError(reason) from error
     entry: Future = Future()
-    entry.set_result({"name": source.name, "image": str(source.path), "error": reason})
+    entry.set_result(_entry(source) | {"error": reason})
     return entry
+
+
+def _entry(source: Source) -> Entry:
+    return {"name": source.name, "image": str(source.path), "file": _stamp(source.path)}
 
 
 def _write(predictor: Predictor, source: Source, result: Result, job: Job) -> Entry:
     """Write the files of an image; returns its entry."""
+    try:
+        _write_files(predictor, source.name, result, job)
+        detections = [_row(d) for d in result.detections] if "boxes" in job.kinds else None
+    except (MemoryError, cv2.error) as error:
+        return _failure(source, error, job).result()
     height, width = result.logits.shape
-    entry: Entry = {
-        "name": source.name,
-        "image": str(source.path),
-        "width": width,
-        "height": height,
-        "limits": result.limits,
-    }
-    _write_files(predictor, source.name, result, job)
-    if "boxes" in job.kinds:
-        entry["detections"] = [_row(d) for d in result.detections]
-    return entry
+    entry = _entry(source) | {"width": width, "height": height, "limits": result.limits}
+    return entry if detections is None else entry | {"detections": detections}
 
 
 def _row(detection: Detection) -> dict:
@@ -325,20 +367,25 @@ def _write_files(predictor: Predictor, name: str, result: Result, job: Job) -> N
         elif kind == "overlay":
             write_bytes(path, encode_png(overlay(result)))
         elif kind == "stages":
-            write_bytes(path, stage_figure(predictor, result))
+            with _sees_stages:
+                write_bytes(path, stage_figure(predictor, result))
         else:
             write_bytes(path, surface_figure(result))
 
 
-def _predict_video(predictor: Predictor, source: Source, job: Job) -> Entry:
+def _predict_video(predictor: Predictor, source: Source, job: Job, quiet: bool) -> Entry:
     """Annotate a video; returns its entry, with the detections of all frames."""
     try:
-        video = open_video(source.path)
-    except InputError as error:
+        return _entry(source) | _annotate(predictor, source, job, quiet)
+    except (DamagedVideo, MemoryError, cv2.error) as error:
         return _failure(source, error, job).result()
+
+
+def _annotate(predictor: Predictor, source: Source, job: Job, quiet: bool) -> Entry:
+    video = open_video(source.path)
     detections: list[dict] = []
+    limits: list[Limits] = []
     background = job.frames and "surface" in job.kinds
-    count = 0
     with (
         new_video(_annotated(job, source), video.fps) as add,
         tqdm(
@@ -347,36 +394,38 @@ def _predict_video(predictor: Predictor, source: Source, job: Job) -> Entry:
             unit="frame",
             leave=False,
             dynamic_ncols=True,
+            disable=quiet,
         ) as bar,
     ):
-        for frames in _in_batches(video.frames, _batch_pixels(predictor)):
-            results = _predict(predictor, [frame.levels for frame in frames], background)
+        for frames in _in_batches(video.frames, _batch_size(predictor, job, *video.shape)):
+            results = _results(predictor, [(source, frame.levels) for frame in frames], background)
             for frame, result in zip(frames, results, strict=True):
                 add(overlay(result))
-                if job.frames:
-                    name = f"{source.name}/{frame.number:06d}"
+                if job.frames:  # a folder of the film's whole name: no image can have it
+                    name = f"{source.name}{source.path.suffix}/{frame.number:06d}"
                     _write_files(predictor, name, result, job)
                 detections += [
                     _row(d) | {"frame": frame.number, "time": round(frame.time, 4)}
                     for d in result.detections
                 ]
-            height, width = results[0].logits.shape
-            count += len(frames)
+                limits.append(result.limits)
             bar.update(len(frames))
-    if count < video.count:
-        print(f"{source.path}: {count} of {video.count} frames could be decoded", file=sys.stderr)
+    if len(limits) < video.count:
+        tqdm.write(
+            f"{source.path}: {len(limits)} of {video.count} frames could be decoded",
+            file=sys.stderr,
+        )
+    height, width = video.shape
     return {
-        "name": source.name,
-        "image": str(source.path),
         "width": width,
         "height": height,
-        "frames": count,
+        "frames": len(limits),
         "fps": video.fps,
+        "limits": limits[0] if len(set(limits)) == 1 else limits,
         "detections": detections,
     }
 
 
-def _in_batches(frames: Iterator[Frame], most_pixels: int) -> Iterator[list[Frame]]:
-    for frame in frames:
-        count = max(1, most_pixels // frame.levels.size)
-        yield [frame, *islice(frames, count - 1)]
+def _in_batches(frames: Iterator[Frame], count: int) -> Iterator[list[Frame]]:
+    while batch := list(islice(frames, count)):
+        yield batch

@@ -3,6 +3,7 @@
 import csv
 import json
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,11 @@ Entry = dict[str, Any]
 class Journal:
     """The record of a job, ``images.jsonl``: a line of settings, then a line for each file.
 
-    Of each file: ``name``, ``image`` (its path) and, where it was predicted, ``width``,
-    ``height``, ``limits`` (the grey levels that became 0 and 1) and ``detections``; else
-    ``error``. Videos have ``frames`` and ``fps``, and ``frame`` and ``time`` in each detection.
+    Of each file: ``name``, ``image`` (its path), ``file`` (by which it is known again),
+    ``image_id`` (its number in the tables; frame n of a video has n more) and, where it was
+    predicted, ``width``, ``height``, ``limits`` (the grey levels that became 0 and 1; of a video
+    whose frames differ, those of each) and ``detections``; else ``error``. Videos have ``frames``
+    and ``fps``, and ``frame`` and ``time`` in each detection.
 
     While a job runs, every process writes a part of its own; the end of the job makes one file of
     all of them, sorted by name.
@@ -40,20 +43,23 @@ class Journal:
     """
 
     def __init__(self, folder: Path, settings: dict[str, Any], group: Group, keep: bool):
-        self._folder, self._settings, self._group = folder, settings, group
+        self._folder, self._group = folder, group
+        self._settings = json.loads(json.dumps(settings))  # as they are read back
         self._part = folder / f"images.part{group.rank}.jsonl"
         self._lock = threading.Lock()
         self.earlier = self._read() if keep else {}  # entries by name
         group.wait()  # until all have read it
-        if group.leads and not keep:
-            for path in (*self._files(), *(folder / table for table in _TABLES)):
+        if group.leads:
+            # parts of an earlier job are of other processes: theirs must not stand against ours
+            self._write_whole(self.earlier.values())
+            for path in () if keep else (folder / table for table in _TABLES):
                 path.unlink(missing_ok=True)
         group.wait()
-        append_line(self._part, json.dumps({"settings": settings}))
+        append_line(self._part, json.dumps({"settings": self._settings}))
 
     def add(self, entry: Entry) -> None:
         """From any thread."""
-        line = json.dumps(entry, ensure_ascii=False, allow_nan=False)
+        line = json.dumps(entry, allow_nan=False)
         with self._lock:
             append_line(self._part, line)
 
@@ -67,24 +73,28 @@ class Journal:
         if not self._group.leads:
             return []
         entries = [entry for name, entry in sorted(self._read().items()) if name in names]
-        with new_text(self._folder / JOURNAL) as file:
-            for line in ({"settings": self._settings}, *entries):
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        for path in self._folder.glob(_PARTS):
-            path.unlink()
+        number = 1
+        for entry in entries:
+            entry["image_id"] = number
+            number += entry.get("frames", 1)
+        self._write_whole(entries)
         if tables:
             _write_tables(self._folder, entries)
         return entries
 
-    def _files(self) -> list[Path]:
-        return [self._folder / JOURNAL, *sorted(self._folder.glob(_PARTS))]
+    def _write_whole(self, entries: Iterable[Entry]) -> None:
+        with new_text(self._folder / JOURNAL) as file:
+            for line in ({"settings": self._settings}, *entries):
+                file.write(json.dumps(line) + "\n")
+        for path in self._folder.glob(_PARTS):
+            path.unlink()
 
     def _read(self) -> dict[str, Entry]:
         entries = {}
-        for path in self._files():
+        for path in (self._folder / JOURNAL, *sorted(self._folder.glob(_PARTS))):
             if not path.exists():
                 continue
-            for line in path.read_text(encoding="utf-8").splitlines():
+            for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
                 try:
                     entry = json.loads(line)
                 except ValueError:  # cut off in a crash
@@ -106,14 +116,10 @@ class Journal:
 
 def _write_tables(folder: Path, entries: list[Entry]) -> None:
     """``detections.json``, in the format of COCO's results, and ``detections.csv``."""
-    found = [
-        (number, entry, detection)
-        for number, entry in enumerate(entries)
-        for detection in entry.get("detections", ())
-    ]
+    found = [(entry, detection) for entry in entries for detection in entry.get("detections", ())]
     rows = [
         {
-            "image_id": number,
+            "image_id": entry["image_id"] + detection.get("frame", 0),
             "category_id": 1,
             "bbox": [detection[key] for key in ("left", "top", "width", "height")],
             "score": detection["peak"],
@@ -125,10 +131,10 @@ def _write_tables(folder: Path, entries: list[Entry]) -> None:
             for key in ("area", "peak", "mean", "contrast", "frame", "time")
             if key in detection
         }
-        for number, entry, detection in found
+        for entry, detection in found
     ]
     write_json(folder / "detections.json", rows)
     with new_text(folder / "detections.csv") as file:
         table = csv.DictWriter(file, _COLUMNS)
         table.writeheader()
-        table.writerows({"image": entry["image"]} | detection for _, entry, detection in found)
+        table.writerows({"image": entry["image"]} | detection for entry, detection in found)

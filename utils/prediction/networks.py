@@ -13,9 +13,13 @@ from model.inference import accelerate
 
 from .. import checkpoint
 from ..options import InputError
-from ..precision import autocast, choose_precision
+from ..precision import autocast, choose_precision, set_products
 
 ONNX_FORMAT = "msconet-onnx/1"  # what the input and the outputs of an exported network mean
+
+
+_TOO_LITTLE = ("out of memory", "not enough memory", "allocate memory", "bad allocation")
+_TOO_LITTLE += ("failed to allocate", "bad_alloc")
 
 
 class Maps(NamedTuple):
@@ -51,6 +55,8 @@ def load_network(weights: Path, device: torch.device, precision: str = "auto") -
         InputError: the file holds no MSCoNet; a package is missing; no such precision here.
     """
     if weights.suffix.lower() == ".onnx":
+        if precision not in ("auto", "fp32"):
+            raise InputError(f"{weights}: an ONNX export computes in fp32; leave out --precision")
         return OnnxNetwork(weights, device)
     return TorchNetwork(weights, device, precision)
 
@@ -62,6 +68,8 @@ class TorchNetwork:
         self._net = accelerate(loaded.net).to(device)
         self._device = device
         self._precision = choose_precision(precision, device)
+        if device.type == "cuda":
+            set_products(self._precision)
 
     def __call__(self, images: np.ndarray) -> Maps:
         with _memory_errors(), torch.inference_mode(), autocast(self._device, self._precision):
@@ -91,7 +99,10 @@ class OnnxNetwork:
         described = self._session.get_modelmeta().custom_metadata_map
         if described.get("format") != ONNX_FORMAT:
             raise InputError(f"{weights}: not written by tools/export_onnx.py of this version")
-        self.info, self.sha256 = json.loads(described["info"]), described["weights_sha256"]
+        try:
+            self.info, self.sha256 = json.loads(described["info"]), described["weights_sha256"]
+        except (KeyError, ValueError) as error:
+            raise InputError(f"{weights}: its description is damaged; export it again") from error
 
     def __call__(self, images: np.ndarray) -> Maps:
         with _memory_errors():
@@ -147,6 +158,6 @@ def _memory_errors() -> Iterator[None]:
         raise
     except Exception as error:  # ONNX Runtime's types differ from version to version
         reason = str(error).lower()
-        if "memory" not in reason and "alloc" not in reason:
+        if not any(words in reason for words in _TOO_LITTLE):
             raise
         raise MemoryError(reason.splitlines()[0][:120] if reason else "") from error

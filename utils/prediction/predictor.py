@@ -10,7 +10,7 @@ import torch
 from scipy.special import expit
 
 from ..data.images import grey, resize
-from ..data.ranges import Limits, Range, limits, normalised
+from ..data.ranges import Limits, Range, checked_range, limits, normalised
 from ..options import choose_device
 from .detections import Detection, detect
 from .networks import Maps, StageMaps, load_network
@@ -89,7 +89,7 @@ class Predictor:
             raise ValueError(f"threshold {threshold}: expected a probability between 0 and 1")
         self.device = choose_device(device) if isinstance(device, str) else device
         self.network = load_network(Path(weights), self.device, precision)
-        self.level_range: Range = level_range
+        self.level_range: Range = checked_range(level_range)
         self.size = size
         self.threshold = threshold
         self.min_area = min_area

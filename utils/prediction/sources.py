@@ -32,7 +32,8 @@ def find_sources(inputs: Sequence[str], without: Path | None = None) -> list[Sou
     Args:
         inputs: each a file, a folder (with all below it) or a pattern (``**`` for folders of any
             depth). Files of other kinds and hidden ones are passed over, unless named themselves.
-        without: a folder whose files are none of them: that of the outputs.
+        without: a folder whose files are none of them, unless an input lies in it: that of the
+            outputs.
 
     Returns:
         Sources with names of their own: where two files would write to the same, also on a disk
@@ -45,9 +46,11 @@ def find_sources(inputs: Sequence[str], without: Path | None = None) -> list[Sou
     found: dict[Path, str] = {}  # by resolved path: one file named twice is one source
     for text in inputs:
         base, paths = _expand(text)
+        checked_name(str(base.resolve()), base)
+        inside = excluded is not None and base.resolve().is_relative_to(excluded)
         for path in paths:
             resolved = path.resolve()
-            if excluded is None or not resolved.is_relative_to(excluded):
+            if excluded is None or inside or not resolved.is_relative_to(excluded):
                 name = path.relative_to(base).with_suffix("").as_posix()
                 found.setdefault(resolved, checked_name(name, base))
     if not found:

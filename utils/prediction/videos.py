@@ -16,6 +16,10 @@ from ..options import InputError
 _FPS = 25.0  # where a file states none
 
 
+class DamagedVideo(InputError):
+    """A video that cannot be decoded, or not as one."""
+
+
 class Frame(NamedTuple):
     number: int  # from 0
     time: float  # s since the first
@@ -23,6 +27,7 @@ class Frame(NamedTuple):
 
 
 class Video(NamedTuple):
+    shape: tuple[int, int]  # of all frames
     fps: float  # frames a second
     count: int  # of frames, as the file states it; 0: it states none
     frames: Iterator[Frame]
@@ -32,33 +37,48 @@ def open_video(path: Path) -> Video:
     """A video, to be read frame by frame.
 
     Raises:
-        InputError: not a video that OpenCV can decode.
+        DamagedVideo: not a video that OpenCV can decode; from ``frames``: one of another size.
     """
     if not path.is_file() or not os.access(path, os.R_OK):
-        raise InputError(f"{path}: cannot be read")
+        raise DamagedVideo(f"{path}: cannot be read")
     capture = cv2.VideoCapture(str(path))
     is_read, first = capture.read() if capture.isOpened() else (False, None)
     if not is_read:
         capture.release()
-        raise InputError(f"{path}: not a video that can be decoded; replace or remove it")
+        raise DamagedVideo(f"{path}: not a video that can be decoded; replace or remove it")
     fps = capture.get(cv2.CAP_PROP_FPS)
     if not (math.isfinite(fps) and fps > 0):
         fps = _FPS
     count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
     count = int(count) if math.isfinite(count) and count > 0 else 0
-    return Video(fps, count, _frames(capture, first, fps))
+    return Video(first.shape[:2], fps, count, _frames(path, capture, first, fps))
 
 
-def _frames(capture: cv2.VideoCapture, frame: np.ndarray, fps: float) -> Iterator[Frame]:
-    number = 0
+def _frames(
+    path: Path, capture: cv2.VideoCapture, frame: np.ndarray, fps: float
+) -> Iterator[Frame]:
+    shape = frame.shape[:2]
+    start = last = _seconds(capture)
+    number, time = 0, 0.0
     try:
         while frame is not None:
+            if frame.shape[:2] != shape:
+                raise DamagedVideo(f"{path}: frame {number} has another size than the first")
             levels = frame if frame.ndim == 2 else cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
-            yield Frame(number, number / fps, levels)
+            yield Frame(number, time, levels)
             number += 1
             frame = capture.read()[1]
+            now = _seconds(capture)
+            # some containers state no times; some cameras give frames at uneven ones
+            time, last = (now - start, now) if now > last else (time + 1 / fps, last)
     finally:
         capture.release()
+
+
+def _seconds(capture: cv2.VideoCapture) -> float:
+    """Of the frame that was read last; 0 where the file does not say."""
+    time = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+    return time if math.isfinite(time) else 0.0
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ..options import InputError
-from ..precision import autocast
+from ..precision import autocast, set_products
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,7 @@ class Runtime:
         if self.device.index is not None:
             torch.cuda.set_device(self.device)
         torch.backends.cudnn.benchmark = True  # the fastest way for each shape
-        if self.precision != "fp32":  # products of float32 with TF32's 10 bits of mantissa
-            torch.set_float32_matmul_precision("high")
-            torch.backends.cudnn.allow_tf32 = True
+        set_products(self.precision)
 
     def move(self, module: nn.Module) -> nn.Module:
         return module.to(self.device, memory_format=torch.channels_last)

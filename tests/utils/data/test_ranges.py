@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from utils.data.ranges import level_range, limits, normalised
+from utils.data.ranges import checked_range, level_range, limits, normalised
 
 dtypes = st.sampled_from([np.uint8, np.uint16])
 images = dtypes.flatmap(lambda dtype: arrays.arrays(dtype, (9, 11))) | arrays.arrays(
@@ -21,6 +21,20 @@ def test_every_image_comes_to_0_to_1(image, choice):
     scaled = normalised(image, (low, high))
     assert scaled.dtype == np.float32
     assert scaled.min() >= 0 and scaled.max() <= 1
+
+
+@pytest.mark.parametrize("low, high", [(1e20, 1e20), (-3e38, 3e38), (0, 1e-44), (7, 7)])
+@pytest.mark.parametrize("choice", ["auto", "percentile", "full"])
+def test_extreme_levels_give_numbers(low, high, choice):
+    image = np.linspace(low, high, 35, dtype=np.float32).reshape(5, 7)
+    scaled = normalised(image, limits(image, choice))
+    assert np.isfinite(scaled).all() and scaled.min() >= 0 and scaled.max() <= 1
+
+
+@pytest.mark.parametrize("choice", ["ful", [0, 9], (5, 5), (0, 1e-50), (0, np.inf), (1, 2, 3)])
+def test_what_is_no_range(choice):
+    with pytest.raises(ValueError, match="level range .*: expected auto"):
+        checked_range(choice)
 
 
 @given(images)

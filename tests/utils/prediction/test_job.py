@@ -1,6 +1,8 @@
 import csv
 import json
 import os
+import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -161,6 +163,61 @@ def test_another_job_is_not_gone_on_with(run, photos, predictor):
     assert run(photos) == (4, 0)
 
 
+def test_a_file_of_the_same_name_is_another_file(run, photos, tmp_path):
+    run(photos)
+    (tmp_path / "other" / "sub").mkdir(parents=True)
+    for name in ("b.png", "sub/a.png"):
+        shutil.copy(photos / name, tmp_path / "other" / name)
+    before = (tmp_path / "out" / "img" / "b.png").stat().st_mtime_ns
+    assert run(tmp_path / "other", skip_existing=True) == (2, 0)
+    after = (tmp_path / "out" / "img" / "b.png").stat().st_mtime_ns
+    assert after > before
+    assert run(tmp_path / "other", skip_existing=True) == (2, 0)
+    assert (tmp_path / "out" / "img" / "b.png").stat().st_mtime_ns == after
+    (tmp_path / "other" / "b.png").write_bytes(encode_png(np.zeros((9, 9), np.uint8)))
+    run(tmp_path / "other", skip_existing=True)
+    assert cv2.imread(str(tmp_path / "out" / "img" / "b.png")).shape[:2] == (9, 9)
+
+
+def test_what_another_number_of_processes_left_does_not_stand_against_us(run, photos, tmp_path):
+    run(photos)
+    whole = tmp_path / "out" / "images.jsonl"
+    settings, *_ = whole.read_text().splitlines()
+    failed = {"name": "b", "image": "b.png", "file": [], "error": "once"}
+    part = tmp_path / "out" / "images.part3.jsonl"
+    part.write_text(f"{settings}\n{json.dumps(failed)}\n")
+    assert run(photos, skip_existing=True) == (4, 0)
+    assert not part.exists()
+
+
+def test_a_torn_line_and_a_strange_name(run, photos, tmp_path):
+    strange = photos / "a\u2028b \u7ea2\u5916.png"
+    strange.write_bytes(encode_png(np.zeros((9, 9), np.uint8)))
+    assert run(photos) == (5, 0)
+    with (tmp_path / "out" / "images.jsonl").open("ab") as file:
+        file.write(b'{"name": "\xe7\xba')
+    assert run(photos, skip_existing=True) == (5, 0)
+    assert strange.stem in {entry["name"] for entry in entries(tmp_path / "out")}
+
+
+def test_damage_in_a_header_passes_no_trouble_on(run, photos):
+    for kind, value in ((2, b"5\0\0\0"), (11, b"\0\0\xc8B"), (7, b"abcd"), (9, b"\xff" * 4)):
+        entry = struct.pack("<HHI", 256, kind, 1) + value
+        height = struct.pack("<HHII", 257, 4, 1, 20)
+        content = b"II*\0\x08\0\0\0" + struct.pack("<H", 2) + entry + height + bytes(4)
+        (photos / f"header{kind}.tif").write_bytes(content)
+    assert run(photos) == (4, 4)
+
+
+def test_too_little_memory_to_write(run, photos, monkeypatch, capfd):
+    def fail(path, logits):
+        raise MemoryError
+
+    monkeypatch.setattr(job, "write_probability", fail)
+    assert run(photos) == (0, 4)
+    assert capfd.readouterr().err.count("does not fit into memory") == 4
+
+
 def test_an_image_too_large_for_memory_is_passed_over(run, photos, predictor, monkeypatch):
     predict = predictor.predict
 
@@ -188,10 +245,14 @@ def test_small_images_are_batched_by_size(run, tmp_path, predictor, monkeypatch)
     monkeypatch.setattr(predictor, "predict", noted)
     assert run(tmp_path / "many") == (12, 0)
     assert batches == [{(16, 16)}, {(32, 32)}]
-    monkeypatch.setattr(job, "_BATCH_ON_CPU", 512)
+    monkeypatch.setattr(job, "_BATCH_ON_CPU", 2 * 32 * 32)  # the network pads to 32 px
     batches.clear()
     run(tmp_path / "many")
-    assert len(batches) == 3 + 6  # two of 256 px fit, and one that is larger than the limit
+    assert len(batches) == 3 + 3
+    monkeypatch.setattr(predictor, "size", 64)
+    batches.clear()
+    run(tmp_path / "many")
+    assert len(batches) == 12
 
 
 @pytest.fixture
@@ -231,15 +292,37 @@ def test_a_video_there_and_back(run, film, tmp_path, monkeypatch, predictor):
     assert [(row["frame"], row["time"], row["bbox"]) for row in rows] == [
         (k, k / 10, [5 + k, 5, 1, 2]) for k in range(5)
     ]
-    assert sorted(path.stem for path in (out / "mask" / "film").iterdir()) == [
+    assert sorted(path.stem for path in (out / "mask" / "film.avi").iterdir()) == [
         f"{k:06d}" for k in range(5)
     ]
-    assert entries(out)[0]["frames"] == 5
+    (entry,) = entries(out)
+    assert entry["frames"] == 5 and entry["limits"] == [0, 255]
+    assert [row["image_id"] for row in rows] == [1, 2, 3, 4, 5]  # a frame is an image to COCO
 
 
-def test_a_video_that_is_none(run, film, photos):
+def test_a_video_that_is_none(run, film, photos, capfd):
     film.write_bytes(b"no video")
     assert run(film, photos) == (4, 1)
+    assert "film.avi: not a video" in capfd.readouterr().err
+
+
+def test_a_video_whose_frames_change_their_size(run, film, tmp_path, monkeypatch):
+    class Capture:
+        def __init__(self, path):
+            self.count = 0
+
+        isOpened = release = lambda self: True  # noqa: N815 (OpenCV's name)
+        get = lambda self, what: 0.0  # noqa: E731
+
+        def read(self):
+            self.count += 1
+            return True, np.zeros((20 if self.count == 3 else 33, 47, 3), np.uint8)
+
+    monkeypatch.setattr(cv2, "VideoCapture", Capture)
+    assert run(film) == (0, 1)
+    (entry,) = entries(tmp_path / "out")
+    assert "frame 2 has another size" in entry["error"]
+    assert not list((tmp_path / "out" / "video").iterdir())
 
 
 def test_processes_share_the_files(photos, weights, tmp_path):
@@ -251,6 +334,7 @@ def test_processes_share_the_files(photos, weights, tmp_path):
     ]  # fmt: skip
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode != 0  # torchrun hands on that a file was passed over
     assert "4 predicted" in done.stdout and "1 skipped" in done.stderr, done.stderr
     out = tmp_path / "shared" / "photos"
     assert [entry["name"] for entry in entries(out)] == ["a_npy", "a_png", "b", "cut", "sub/a"]
