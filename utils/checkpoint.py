@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,8 +17,6 @@ from .options import InputError
 
 RUNS = Path("runs")
 WEIGHTS = Path("Weight")
-_FOR_PHOTOS = Path("SIRST", "best.pkl")  # of the sets with real images, that of most cameras
-_SHIPPED = Path(__file__).resolve().parents[1] / WEIGHTS
 _FORMAT = "msconet/1"
 
 
@@ -84,34 +83,22 @@ def newest_weights(dataset: str | None) -> Path:
     Raises:
         InputError: there is neither.
     """
-    for folder, pattern in ((RUNS, "*/*/best.pkl"), (WEIGHTS, "*/best.pkl")):
-        found = [
-            path
-            for path in folder.glob(pattern)
-            if dataset is None or same_name(path.relative_to(folder).parts[0], dataset)
-        ]
-        if found:
-            return _newest(found)
-    raise InputError(
-        f"no weights for {dataset or 'any data set'} in {RUNS} or {WEIGHTS}; "
-        "train with run_0.py, or name a file with --weights"
-    )
+    found = _newest(lambda name: dataset is None or same_name(name, dataset))
+    if found is None:
+        raise InputError(
+            f"no weights for {dataset or 'any data set'} in {RUNS} or {WEIGHTS}; "
+            "train with run_0.py, or name a file with --weights"
+        )
+    return found
 
 
 def photo_weights() -> Path:
-    """Weights for images of no data set: `newest_weights`, but before those of generated scenes
-    come the ones that are shipped.
+    """`newest_weights` for images of no data set: those of generated scenes come last.
 
     Raises:
         InputError: there are none at all.
     """
-    real = [path for path in RUNS.glob("*/*/best.pkl") if not same_name(path.parts[-3], BUILTIN)]
-    if real:
-        return _newest(real)
-    for folder in (WEIGHTS, _SHIPPED):  # also from another folder than this project's
-        if (folder / _FOR_PHOTOS).is_file():
-            return folder / _FOR_PHOTOS
-    return newest_weights(None)
+    return _newest(lambda name: not same_name(name, BUILTIN)) or newest_weights(None)
 
 
 def data_root_of(weights: Path) -> Path:
@@ -121,8 +108,13 @@ def data_root_of(weights: Path) -> Path:
     return Path(root) if isinstance(root, str) else DATA_ROOT
 
 
-def _newest(paths: list[Path]) -> Path:
-    return max(paths, key=lambda path: path.stat().st_mtime_ns)
+def _newest(wanted: Callable[[str], bool]) -> Path | None:
+    """Of the data sets whose names are wanted: the newest run's weights, else the shipped."""
+    for folder, pattern in ((RUNS, "*/*/best.pkl"), (WEIGHTS, "*/best.pkl")):
+        found = [p for p in folder.glob(pattern) if wanted(p.relative_to(folder).parts[0])]
+        if found:
+            return max(found, key=lambda path: path.stat().st_mtime_ns)
+    return None
 
 
 def _summary(content: Any) -> str:

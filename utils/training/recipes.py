@@ -110,24 +110,7 @@ RECIPES = {
         val_every=4,
     ),
 }
-_OF_DATASET: dict[tuple[str, str], dict[str, Any]] = {
-    ("published", "sirst_aug"): {"augment": True},
-    # that of the shipped weights, sized for two CPU cores and about an hour
-    ("default", "SIRST"): {
-        "stages": 2,
-        "crop_size": 128,
-        "target_share": 0.75,
-        "jitter": 0.1,
-        "epochs": 36,
-        "fixed_norm": 8,
-        "batch_size": 6,
-        "lr": 1e-3,
-        "warmup": 100,
-        "ema": 0.998,
-        "loss": "soft_iou_pooled",
-        "val_every": 3,
-    },
-}
+_OF_DATASET = {("published", "sirst_aug"): {"augment": True}}
 
 _NEEDS = {  # an option: what must hold for it to be read
     "image_size": (lambda r: not r.crop_size, "--crop-size 0"),
