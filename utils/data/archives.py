@@ -13,9 +13,8 @@ from typing import IO, BinaryIO, NamedTuple
 
 from ..files import checked_name, write_errors
 from ..options import InputError
+from .dataset import shown
 from .images import SUFFIXES
-
-ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 
 _WANTED = SUFFIXES | {".txt"}  # all else is passed over
 _MOST_MEMBERS = 100_000
@@ -34,10 +33,6 @@ class _Member(NamedTuple):
     size: int  # bytes, as the archive claims
     kind: str  # "file", "folder", or what it is instead
     open: Callable[[], IO[bytes]]
-
-
-def is_archive(path: Path) -> bool:
-    return path.name.lower().endswith(ARCHIVES)
 
 
 def unpack(archive: Path, folder: Path) -> None:
@@ -65,7 +60,7 @@ def unpack(archive: Path, folder: Path) -> None:
                 )
             path = _within(member.name, archive)
             if member.kind not in ("file", "folder"):
-                raise InputError(f"{archive}: {ascii(member.name)} is {member.kind}; refused")
+                raise InputError(f"{archive}: {shown(member.name)} is {member.kind}; refused")
             hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
             if member.kind == "file" and not hidden and path.suffix.lower() in _WANTED:
                 budget.claim(member.size)
@@ -200,7 +195,7 @@ def _within(name: str, archive: Path) -> PurePosixPath:
     """The path of a member below the folder; raises InputError where it is not below."""
     parts = name.replace("\\", "/").split("/")
     if parts[0] == "" or ".." in parts:
-        raise InputError(f"{archive}: {ascii(name)} leads out of the archive; refused")
+        raise InputError(f"{archive}: {shown(name)} leads out of the archive; refused")
     return PurePosixPath(*(part for part in parts if part != "."))
 
 
@@ -210,16 +205,18 @@ def _no_clash(path: PurePosixPath, seen: dict[str, tuple[str, bool]], archive: P
     Raises:
         InputError: some system cannot store the name, or a disk would merge two of them.
     """
-    shown = ascii(str(path))
     if not all(is_storable(part) for part in path.parts):
-        raise InputError(f"{archive}: {shown} is no file name on every system; unpack it yourself")
+        raise InputError(
+            f"{archive}: {shown(str(path))} is no file name on every system; unpack it yourself"
+        )
     checked_name(str(path), archive)
     for part in (path, *path.parents[:-1]):
         key, now = folded(str(part)), (str(part), part is path)
         before = seen.setdefault(key, now)
         if before is not now and (before != now or part is path):
             raise InputError(
-                f"{archive}: {ascii(before[0])} and {shown} are one name on some disks; refused"
+                f"{archive}: {shown(before[0])} and {shown(str(path))} are one name on some disks; "
+                "unpack it yourself"
             )
 
 

@@ -63,7 +63,8 @@ def _write(samples: PairDataset, path: Path, key: str) -> None:
             content += bytes(len(content) % 2)  # 16-bit images begin at even bytes
             file.write(content)
             at += len(content)
-        index = json.dumps({"version": _VERSION, "key": key, "entries": entries}).encode()
+        content = {"version": _VERSION, "key": key, "bytes": at, "entries": entries}
+        index = json.dumps(content).encode()
         file.write(index + len(index).to_bytes(8, "little") + _MARK)
 
 
@@ -85,4 +86,5 @@ def _read_index(path: Path) -> dict[str, Any]:
             index = json.loads(file.read(length))
     except (OSError, ValueError):  # missing, too short, or damaged
         return {}
-    return index if index.get("version") == _VERSION else {}
+    whole = index["version"] == _VERSION and index["bytes"] == size - 16 - length
+    return index if whole else {}

@@ -21,7 +21,7 @@ from .images import SUFFIXES, read_levels, read_mask_levels, target_pixels
 from .layouts import SPLITS
 from .manifest import combined, file_sha256
 
-NEAR = 20  # bits of 255: images whose perceptual hashes differ in no more are nearly the same
+NEAR = 36  # bits of 255: images whose perceptual hashes differ in no more are nearly the same
 _HASHED = 64  # px, the side that is transformed
 _HASH_SIDE = 16  # lowest frequencies along an axis
 _SURROUNDINGS = 10  # px around a target that its contrast is measured against

@@ -114,9 +114,14 @@ def list_images(folder: Path) -> dict[str, Path]:
 
 def some_names(names: Collection[str]) -> str:
     """The first few of many, for a message of one line."""
-    shown = [name if name.isprintable() else ascii(name)[1:-1] for name in sorted(names)[:5]]
     rest = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(name if len(name) <= 60 else f"{name[:60]}..." for name in shown) + rest
+    return ", ".join(shown(name) for name in sorted(names)[:5]) + rest
+
+
+def shown(name: str) -> str:
+    """A name from a file that may hold anything, for a message of one line."""
+    name = name if name.isprintable() else ascii(name)[1:-1]
+    return name if len(name) <= 100 else f"{name[:100]}..."
 
 
 def _size(array: np.ndarray) -> str:

@@ -188,7 +188,7 @@ def train(
         )
     batches = EpochBatches(len(training), recipe.batch_size, recipe.seed, group.rank, group.world)
     loader = DataLoader(
-        TrainingView(samples, training, _transform(recipe), recipe.seed),
+        TrainingView(samples, training, training_transform(recipe), recipe.seed),
         batch_sampler=batches,
         num_workers=runtime.workers,
         persistent_workers=runtime.workers > 0,
@@ -544,7 +544,8 @@ def _test(
     record.write("test.json", figures(counts) | {"size": size, "epoch": best.info["epoch"]})
 
 
-def _transform(recipe: Recipe) -> Transform:
+def training_transform(recipe: Recipe) -> Transform:
+    """What a recipe does to each image and mask that it trains on."""
     size = recipe.resized_to
     steps: list[Transform] = [
         Resize(size) if size else TargetCrop(recipe.crop_size, recipe.target_share)
