@@ -41,8 +41,8 @@ def test_pairs_and_targets(name, trainval, test, targets, targets_at_256):
 @pytest.mark.parametrize(
     "name, targets, grey, near_across",
     [
-        ("NUDT-SIRST", (918, 945), 0, 0),
-        ("IRSTD-1k", (1195, 297), 85, 0),
+        ("NUDT-SIRST", (918, 945), 0, 44),
+        ("IRSTD-1k", (1195, 297), 85, 10),
         ("SIRST", (424, 109), 0, 0),
     ],
 )

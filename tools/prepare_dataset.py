@@ -137,10 +137,12 @@ def _check(folder: Path, output: Path | None) -> int:
             print(f"{kind}: {line}")
     output = output or folder
     write_json(output / "manifest.json", manifest_file(report))
+    written = "manifest.json"
     if report.images:
         sheet = contact_sheet([(image.title, image.pair) for image in report.images])
         write_bytes(output / "contact_sheet.png", encode_png(sheet))
-    print(f"written to {output}: manifest.json, contact_sheet.png")
+        written += ", contact_sheet.png"
+    print(f"written to {output}: {written}")
     return 1 if report.errors else 0
 
 

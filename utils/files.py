@@ -126,7 +126,7 @@ def new_folder(path: Path) -> Iterator[Path]:
                 os.replace(aside, path)
             yield temporary
             shutil.rmtree(aside, ignore_errors=True)
-            if path.exists():
+            if path.is_dir():
                 os.replace(path, aside)
             try:
                 os.replace(temporary, path)

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -63,6 +64,8 @@ def test_a_wrong_set_has_exit_code_1_and_can_be_reported_elsewhere(door):
         "manifest.json",
     ]
     assert not (Path("data") / "mine" / "manifest.json").exists()
+    files = json.loads(Path("report", "manifest.json").read_text())["files"]
+    assert len(files) == 12 and files["test/images/b9.png"] == hashlib.sha256(b"text").hexdigest()
 
 
 def test_splits_that_are_given(door):

@@ -128,7 +128,9 @@ def _opened(archive: Path, folder: Path) -> Iterator[Iterator[_Member]]:
 
 
 def _damaged(archive: Path) -> InputError:
-    return InputError(f"{archive}: damaged, or neither .zip nor .tar; download it again")
+    return InputError(
+        f"{archive}: damaged, or neither .zip nor .tar; download it again, or unpack it yourself"
+    )
 
 
 def _zip_members(content: zipfile.ZipFile) -> Iterator[_Member]:

@@ -61,7 +61,7 @@ class Finding(NamedTuple):
 class Report:
     """All that `check` found."""
 
-    name: str
+    folder: Path
     images: list[Image]
     errors: list[Finding] = field(default_factory=list)  # the set is wrong
     warnings: list[Finding] = field(default_factory=list)  # it may be meant so
@@ -78,7 +78,7 @@ def check(folder: Path) -> Report:
     cover most of an image, splits without any target, the same image in trainval and in test. All
     else that is unusual is a warning.
     """
-    report = Report(folder.name, [])
+    report = Report(folder, [])
     for split in SPLITS:
         if not (folder / split).is_dir():
             report.warnings.append(Finding(f"no {split} split"))
@@ -94,7 +94,7 @@ def check(folder: Path) -> Report:
         _judge_split(report, split)
     _judge_repeats(report)
     counts = [len(report.of(split)) for split in SPLITS]
-    warning = count_warning(report.name, *counts)
+    warning = count_warning(folder.name, *counts)
     report.warnings += [Finding(warning)] if warning else []
     return report
 
@@ -154,10 +154,10 @@ def _read(split: str, pair: Pair) -> Image | str:
 
 
 def _mask_values(levels: np.ndarray) -> str:
-    values = set(np.unique(levels).tolist())
-    if values <= {0, 1}:
-        return "0 and 1" if 1 in values else "0"
-    return "0 and 255" if values <= {0, 255} else "grey"
+    values = set(np.unique(levels[levels > 0]).tolist())
+    if values <= {1}:
+        return "0 and 1" if values else "0"
+    return "0 and 255" if values == {255} else "grey"
 
 
 def contrast(levels: np.ndarray, labels: np.ndarray, target: int, box: Sequence[int]) -> float:
@@ -254,7 +254,7 @@ def _judge_repeats(report: Report) -> None:
 def table(report: Report) -> str:
     """What is in the set, for the terminal."""
     splits = [split for split in SPLITS if report.of(split)]
-    rows = [[report.name, *splits]]
+    rows = [[report.folder.name, *splits]]
     columns = [_described(report.of(split)) for split in splits]
     rows += [[key, *(column[key] for column in columns)] for key in (columns[0] if columns else [])]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -302,10 +302,18 @@ def manifest_file(report: Report) -> dict[str, Any]:
 
     ``data_sha256`` is that of a run's config.json.
     """
+    known = {
+        path: sha
+        for image in report.images
+        for path, sha in zip(image.pair[1:], image.sha256, strict=True)
+    }
     files = {}
-    for image in report.images:
-        for kind, path, sha in zip(("images", "masks"), image.pair[1:], image.sha256, strict=True):
-            files[f"{image.split}/{kind}/{path.name}"] = sha
+    for split in SPLITS:
+        for kind in ("images", "masks"):
+            folder = report.folder / split / kind
+            for path in list_folder(folder) if folder.is_dir() else []:
+                if path.suffix.lower() in SUFFIXES and path.is_file():
+                    files[f"{split}/{kind}/{path.name}"] = known.get(path) or file_sha256(path)
     return {
         "version": 1,
         "data_sha256": {

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import gettempdir
 
-from ..files import new_folder, place, scratch_folder
+from ..files import new_folder, place, scratch_folder, write_errors
 from ..options import InputError
 from .archives import is_storable, unpack
 from .catalogue import BUILTIN
@@ -31,10 +31,14 @@ def set_folder(name: str, data_root: Path) -> Path:
 @contextmanager
 def new_set(folder: Path, replace: bool) -> Iterator[Path]:
     """`new_folder` for a data set; one that is there is replaced only if asked for."""
-    if folder.exists() and not replace:
-        raise InputError(f"{folder}: holds something else; choose another --name, or --replace it")
+    _refuse_to_replace(folder, replace)
     with new_folder(folder) as temporary:
         yield temporary
+
+
+def _refuse_to_replace(folder: Path, replace: bool) -> None:
+    if folder.exists() and not replace:
+        raise InputError(f"{folder}: holds something else; choose another --name, or --replace it")
 
 
 def prepare(
@@ -77,9 +81,10 @@ def prepare(
         pairs = [pair for split in found.splits.values() for pair in split]
         PairDataset.of(pairs).check()
         files = _files(found)
-        if _is_there(folder, files):
-            return found, True
-        if not dry_run:
+        was_there = _is_there(folder, files)
+        if not was_there:
+            _refuse_to_replace(folder, replace)
+        if not was_there and not dry_run:
             with new_set(folder, replace) as temporary:
                 for name, path in files.items():
                     target = temporary / name
@@ -87,8 +92,9 @@ def prepare(
                     place(path, target)
     if move and not dry_run:
         for path in files.values():
-            path.unlink()
-    return found, False
+            with write_errors(path):
+                path.unlink()
+    return found, was_there
 
 
 @contextmanager

@@ -100,8 +100,7 @@ def test_a_copy_takes_no_pixels_along(samples, tmp_path):
     assert len(pickle.dumps(fast)) < 3000
 
 
-@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a single core
-def test_spawned_workers_read_the_same(samples, tmp_path):
+def test_a_spawned_worker_reads_the_same(samples, tmp_path):
     fast = cached(samples, tmp_path / "a.bin")
-    loader = DataLoader(fast, batch_size=None, num_workers=2, multiprocessing_context="spawn")
+    loader = DataLoader(fast, batch_size=None, num_workers=1, multiprocessing_context="spawn")
     assert [equal(a, b) for a, b in zip(loader, samples, strict=True)] == [True] * 4

@@ -86,8 +86,9 @@ def test_a_second_run_finds_it_there(source, target):
 def test_something_else_is_replaced_only_if_asked_for(source, target):
     prepare(source, target, Division(share=0.5))
     before = content(target)
-    with pytest.raises(InputError, match="holds something else.*--replace"):
-        prepare(source, target)
+    for dry_run in (False, True):
+        with pytest.raises(InputError, match="holds something else.*--replace"):
+            prepare(source, target, dry_run=dry_run)
     assert content(target) == before
     prepare(source, target, replace=True)
     assert content(target) == LAYOUTS["ours"]
