@@ -1,7 +1,7 @@
 """Make a data set of scenes whose targets are known.
 
-python tools/make_scenes.py --name dim --trainval 400 --test 100 --scr 2 4
-python tools/make_scenes.py --name mine --trainval 400 --test 100 --backgrounds sky --blur 2.1
+python tools/make_scenes.py --name dim --scr 2 4
+python tools/make_scenes.py --name pasted --backgrounds sky --blur 2.1
 """
 
 import sys
