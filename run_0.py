@@ -69,6 +69,14 @@ def main() -> None:
         help="processes that load images (default 4 with a GPU, else 0)",
     )
     how.add_argument(
+        "--cache",
+        type=Path,
+        nargs="?",
+        const=True,
+        metavar="DIR",
+        help="decode each image once, into a file in the data set's folder, or in DIR/NAME",
+    )
+    how.add_argument(
         "--precision",
         choices=PRECISIONS,
         default="auto",
@@ -128,11 +136,14 @@ def main() -> None:
                     for f in fields(Recipe)
                 },
             }
+        cache = arguments.cache
+        if cache is not None:
+            cache = dataset / "cache" if cache is True else cache / dataset.name
         precision = arguments.precision
         if name == "published" and precision == "auto":  # PyTorch's own arithmetic, as the paper's
             precision = "fp32"
         precision = choose_precision(precision, device)
-        runtime = replace(runtime, precision=precision)
+        runtime = replace(runtime, precision=precision, cache=cache)
         if recipe.batch_size == AUTO and group.leads:
             recipe = replace(recipe, batch_size=fitting(recipe, runtime) * group.world)
     run, recipe = group.share((run, recipe))

@@ -14,6 +14,7 @@ import pytest
 import scipy.io
 import torch
 
+from utils import checkpoint
 from utils.data.images import encode_png
 from utils.options import run_door
 
@@ -133,6 +134,26 @@ def test_every_value_says_where_it_came_from(trained):
     assert config["recipe"]["crop_size"] == 32 and config["recipe"]["batch_size"] == 8
     assert config["origin"]["crop_size"] == "command line"
     assert config["origin"]["batch_size"] == "recipe default" == "recipe " + config["recipe_name"]
+
+
+@pytest.mark.parametrize("place", ["set", "elsewhere"])
+def test_a_cache_changes_nothing_but_the_time(trained, door, data_root, place):
+    where = [] if place == "set" else [Path.cwd() / "fast"]
+    options = ("--dataset", "tiny", "--data-root", data_root, "--output", "cached", *SMALL)
+    assert door("run_0", *options, "--cache", *where)[0] == 0
+    folder = data_root / "tiny" / "cache" if place == "set" else Path("fast", "tiny")
+    assert [path.name for path in folder.iterdir()] == ["trainval.bin"]
+    (run,) = trained.glob("runs/tiny/*")
+    for name in ("test.json", "split.json"):
+        assert (run / name).read_bytes() == Path("cached", name).read_bytes()
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(
+            checkpoint.load(run / "best.pkl").net.state_dict().values(),
+            checkpoint.load(Path("cached", "best.pkl")).net.state_dict().values(),
+            strict=True,
+        )
+    )
 
 
 def test_no_run_to_list(door):

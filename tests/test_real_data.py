@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from utils.data.check import check
 from utils.data.dataset import PairDataset, list_images
 from utils.data.images import encode_png, read_image, read_mask, resize
 from utils.files import write_bytes
@@ -35,6 +36,26 @@ def test_pairs_and_targets(name, trainval, test, targets, targets_at_256):
     assert sum(len(components(mask).areas) for mask in masks) == targets
     small = (resize(mask, 256, nearest=True) for mask in masks)
     assert sum(len(components(mask).areas) for mask in small) == targets_at_256
+
+
+@pytest.mark.parametrize(
+    "name, targets, grey, near_across",
+    [
+        ("NUDT-SIRST", (918, 945), 0, 44),
+        ("IRSTD-1k", (1195, 297), 85, 10),
+        ("SIRST", (424, 109), 0, 0),
+    ],
+)
+def test_the_check_finds_what_is_known(name, targets, grey, near_across):
+    if not (DATA / name).is_dir():
+        pytest.skip(f"{DATA / name} is not here")
+    report = check(DATA / name)
+    assert not report.errors
+    for split, count in zip(("trainval", "test"), targets, strict=True):
+        assert sum(len(image.areas) for image in report.of(split)) == count
+    assert sum(image.mask_values == "grey" for image in report.images) == grey
+    across = [f.where for f in report.warnings if "in trainval and test" in f.text]
+    assert sum(map(len, across)) == near_across
 
 
 @pytest.mark.parametrize("name, n_images, targets", [("IRSTD-1k", 201, 291), ("SIRST", 86, 109)])

@@ -3,6 +3,7 @@
 python tools/benchmark.py inference  the network, against its equations written plainly
 python tools/benchmark.py training   a training step, against the same
 python tools/benchmark.py metrics    scoring, against the published protocol's loops
+python tools/benchmark.py data       an epoch's images from a cache, against their files
 """
 
 import platform
@@ -21,8 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests.utils.metrics import plain  # the published protocol as it is worded
 from tools.measuring import alternate, in_own_process, operations, peak_mib, waiting
+from utils.data.images import encode_png
 from utils.data.scenes import make_scene
-from utils.files import write_json
+from utils.files import write_bytes, write_json
 from utils.metrics.counts import compare
 from utils.metrics.curves import froc_sums, pixel_sums, target_sums
 from utils.metrics.intervals import resampled
@@ -37,7 +39,7 @@ Figures = Iterator[tuple[str, Any]]
 
 def main() -> None:
     parser = Parser("Measure speed and memory of parts of this project; medians of paired runs.")
-    subjects = {"inference": inference, "training": training, "metrics": metrics}
+    subjects = {"inference": inference, "training": training, "metrics": metrics, "data": data}
     parser.add_argument("subject", choices=subjects, help="what to measure")
     parser.add_argument(
         "--runs", type=positive, default=7, metavar="N", help="of each way (default %(default)s)"
@@ -240,6 +242,62 @@ def metrics(runs: int, quick: bool) -> Figures:
         yield f"times faster than as worded, {name}", statistics.median(ratios)
     for factor in (5, 30):
         yield f"peak MiB, {factor * n_images} images", _peak(items, factor * n_images)
+
+
+def data(runs: int, quick: bool) -> Figures:
+    """Milliseconds an image of an epoch, from files and from a cache, by size; one process."""
+    cv2.setNumThreads(1)
+    for side, count in [(64, 4)] if quick else [(SIZE, 128), (512, 64)]:
+        with tempfile.TemporaryDirectory() as folder:
+            yield from _epochs(Path(folder), side, count, runs)
+
+
+def _epochs(folder: Path, side: int, count: int, runs: int) -> Figures:
+    from utils.data.cache import CachedPairs
+    from utils.data.dataset import PairDataset
+    from utils.data.manifest import manifest
+    from utils.data.sampling import EpochBatches, TrainingView
+    from utils.training.recipes import RECIPES
+    from utils.training.trainer import training_transform
+
+    for seed in range(count):
+        scene = make_scene(seed, side, side)
+        write_bytes(folder / "images" / f"{seed}.png", encode_png(scene.image))
+        write_bytes(folder / "masks" / f"{seed}.png", encode_png(scene.mask))
+    files, path = PairDataset(folder), folder / "cache.bin"
+    key = manifest(files.pairs)
+    cached = CachedPairs(files, path, key)
+    transform = training_transform(RECIPES["default"])
+
+    def read(samples: PairDataset) -> None:
+        for index in range(count):
+            samples[index]
+
+    def epoch(samples: PairDataset) -> None:
+        view = TrainingView(samples, range(count), transform, seed=0)
+        for batch in EpochBatches(count, count, seed=0):
+            for draw in batch:
+                view[draw]
+
+    ways = {
+        "SHA-256 of both files": lambda: manifest(files.pairs),
+        "writing the cache": lambda: CachedPairs(files, _without(folder / "new.bin"), key),
+        "reading, files": lambda: read(files),
+        "reading, cache": lambda: read(cached),
+        "an epoch of the default recipe, files": lambda: epoch(files),
+        "an epoch of the default recipe, cache": lambda: epoch(cached),
+    }
+    seconds = alternate(ways, runs)
+    for way, values in seconds.items():
+        yield f"ms an image, {side}x{side}, {way}", 1e3 * statistics.median(values) / count
+    for what in ("reading", "an epoch of the default recipe"):
+        pairs = zip(seconds[f"{what}, files"], seconds[f"{what}, cache"], strict=True)
+        yield f"times faster, {side}x{side}, {what}", statistics.median(a / b for a, b in pairs)
+
+
+def _without(path: Path) -> Path:
+    path.unlink(missing_ok=True)
+    return path
 
 
 def _prediction(seed: int) -> tuple[np.ndarray, np.ndarray]:

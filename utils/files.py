@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -112,16 +113,52 @@ def make_folder(path: Path) -> None:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder to fill, which replaces ``path`` when the block ends without an error."""
-    temporary = _temporary(path)
+    """A temporary folder to fill, which replaces ``path`` when the block ends without an error.
+
+    The old folder is set aside by its name while the new one takes it; where a crash came in
+    between, the next call puts it back first.
+    """
+    temporary, aside = _temporary(path), path.with_name(f".{path.name}.old.tmp")
     with write_errors(path):
         try:
             temporary.mkdir(parents=True)
+            if aside.exists() and not path.exists():
+                os.replace(aside, path)
             yield temporary
-            shutil.rmtree(path, ignore_errors=True)
-            os.replace(temporary, path)
+            shutil.rmtree(aside, ignore_errors=True)
+            if path.is_dir():
+                os.replace(path, aside)
+            try:
+                os.replace(temporary, path)
+            except BaseException:
+                if aside.exists():
+                    os.replace(aside, path)
+                raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """A folder for the length of the block, hidden in ``parent``, on the same disk."""
+    with write_errors(parent):
+        parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=parent))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def place(source: Path, target: Path) -> None:
+    """The file under a second name: a hard link where the disk has them, else a copy."""
+    source = source.resolve()
+    with write_errors(target):
+        try:
+            os.link(source, target)
+        except OSError:
+            shutil.copyfile(source, target)
 
 
 def _temporary(path: Path) -> Path:

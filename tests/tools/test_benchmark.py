@@ -8,7 +8,7 @@ import pytest
 SCRIPT = Path(__file__).parents[2] / "tools" / "benchmark.py"
 
 
-@pytest.mark.parametrize("subject", ["inference", "training", "metrics"])
+@pytest.mark.parametrize("subject", ["inference", "training", "metrics", "data"])
 def test_it_measures_and_writes(tmp_path, subject):
     command = [sys.executable, SCRIPT, subject, "--runs", "1", "--quick"]
     shown = subprocess.run(

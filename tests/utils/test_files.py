@@ -7,7 +7,9 @@ from utils.files import (
     make_folder,
     new_folder,
     new_text,
+    place,
     read_json,
+    scratch_folder,
     write_bytes,
     write_json,
 )
@@ -111,3 +113,41 @@ def test_a_new_folder_is_there_whole_or_not_at_all(tmp_path):
         raise KeyError
     assert (folder / "a").read_text() == "1"
     assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_crash_between_two_renames_loses_no_folder(tmp_path):
+    folder, aside = tmp_path / "set", tmp_path / ".set.old.tmp"
+    aside.mkdir()  # what a process that was killed then leaves
+    (aside / "a").write_text("old")
+    with pytest.raises(KeyError), new_folder(folder):
+        raise KeyError
+    assert (folder / "a").read_text() == "old"
+    aside.mkdir()  # and what one leaves that was killed while it removed the old folder
+    with new_folder(folder) as temporary:
+        (temporary / "a").write_text("new")
+    assert (folder / "a").read_text() == "new"
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_scratch_folder_is_hidden_and_goes(tmp_path):
+    with pytest.raises(KeyError), scratch_folder(tmp_path / "deep") as folder:
+        assert folder.parent == tmp_path / "deep" and not list_folder(tmp_path / "deep")
+        (folder / "a").write_text("")
+        raise KeyError
+    assert not list((tmp_path / "deep").iterdir())
+
+
+def test_a_file_is_placed_as_a_link_or_a_copy(tmp_path, monkeypatch):
+    source = tmp_path / "a"
+    source.write_text("a")
+    place(source, tmp_path / "b")
+    assert os.path.samefile(source, tmp_path / "b")
+
+    def no_links(*paths):
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", no_links)
+    place(source, tmp_path / "c")
+    assert (tmp_path / "c").read_text() == "a" and not os.path.samefile(source, tmp_path / "c")
+    with pytest.raises(InputError, match="d: cannot be written"):
+        place(source, tmp_path / "missing" / "d")

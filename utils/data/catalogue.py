@@ -10,6 +10,12 @@ from .builtin import write_builtin
 DATA_ROOT = Path("datasets")
 BUILTIN = "builtin"
 PAPER_SETS = ("NUDT-SIRST", "IRSTD-1k", "sirst_aug")
+PUBLISHED = {  # images in trainval and test
+    "NUDT-SIRST": (663, 664),
+    "IRSTD-1k": (800, 201),
+    "sirst_aug": (8525, 545),
+    "SIRST": (341, 86),
+}
 _SHORT_NAMES = {"nudt": "nudtsirst"}  # as the published script calls it
 
 
@@ -50,6 +56,17 @@ def find_dataset(name: str, data_root: Path) -> Path:
 def same_name(a: str, b: str) -> bool:
     """Whether two spellings name one data set."""
     return _key(a) == _key(b)
+
+
+def count_warning(name: str, trainval: int, test: int) -> str | None:
+    """A line where a set has the name of a published one, but not as many images."""
+    for published, counts in PUBLISHED.items():
+        if same_name(name, published) and counts != (trainval, test):
+            return (
+                f"{trainval} / {test} images in trainval / test, but {published} was published "
+                f"with {counts[0]} / {counts[1]}: figures cannot be compared"
+            )
+    return None
 
 
 def _key(name: str) -> str:

@@ -1,5 +1,6 @@
 """Pairs of image and mask to tensors."""
 
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from tqdm import tqdm
 
 from ..files import list_folder
 from ..options import InputError
-from .images import SUFFIXES, read_image, read_mask
+from .images import SUFFIXES, read_levels, read_mask, unit_interval
 
 
 class Sample(NamedTuple):
@@ -45,20 +46,26 @@ class PairDataset(Dataset):
             ("image", "images", masks.keys() - images.keys()),
         ):
             if missing:
-                raise InputError(f"{folder / other}: no {kind} for {_some(missing)}")
+                raise InputError(f"{folder / other}: no {kind} for {some_names(missing)}")
         self.pairs = [Pair(name, images[name], masks[name]) for name in images]
+
+    @classmethod
+    def of(cls, pairs: Sequence[Pair]) -> "PairDataset":
+        """Of these pairs, wherever their files are."""
+        samples = cls.__new__(cls)
+        samples.pairs = list(pairs)
+        return samples
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> Sample:
-        name, image_path, mask_path = self.pairs[index]
-        image, mask = read_image(image_path), read_mask(mask_path)
-        if image.shape != mask.shape:
-            raise InputError(
-                f"{mask_path}: {_size(mask)}, but its image has {_size(image)}; they must be equal"
-            )
-        return Sample(_tensor(image), _tensor(mask), name)
+        levels, mask = self.levels(index)
+        return Sample(_tensor(unit_interval(levels)), _tensor(mask), self.pairs[index].name)
+
+    def levels(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Image and mask of a pair, (H, W) each: uint8 or uint16 as stored, and bool."""
+        return read_pair(self.pairs[index])
 
     def check(self) -> list[int]:
         """Read every pair once, before anything is done with any of them.
@@ -67,9 +74,23 @@ class PairDataset(Dataset):
             The number of target pixels of each.
         """
         with ThreadPoolExecutor() as pool:
-            counts = pool.map(lambda i: int(self[i].mask.sum()), range(len(self)))
+            counts = pool.map(lambda i: int(self.levels(i)[1].sum()), range(len(self)))
             bar = tqdm(counts, "reading", len(self), leave=False, delay=2, dynamic_ncols=True)
             return list(bar)
+
+
+def read_pair(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
+    """The files of a pair, (H, W) each: uint8 or uint16 as stored, and bool.
+
+    Raises:
+        InputError: a file that is no image, or a pair of two sizes.
+    """
+    levels, mask = read_levels(pair.image), read_mask(pair.mask)
+    if levels.shape != mask.shape:
+        raise InputError(
+            f"{pair.mask}: {_size(mask)}, but its image has {_size(levels)}; they must be equal"
+        )
+    return levels, mask
 
 
 def list_images(folder: Path) -> dict[str, Path]:
@@ -91,9 +112,16 @@ def list_images(folder: Path) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def _some(names: set[str]) -> str:
+def some_names(names: Collection[str]) -> str:
+    """The first few of many, for a message of one line."""
     rest = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(sorted(names)[:5]) + rest
+    return ", ".join(shown(name) for name in sorted(names)[:5]) + rest
+
+
+def shown(name: str) -> str:
+    """A name from a file that may hold anything, for a message of one line."""
+    name = name if name.isprintable() else ascii(name)[1:-1]
+    return name if len(name) <= 100 else f"{name[:100]}..."
 
 
 def _size(array: np.ndarray) -> str:
@@ -101,4 +129,4 @@ def _size(array: np.ndarray) -> str:
 
 
 def _tensor(array: np.ndarray) -> Tensor:
-    return torch.from_numpy(array.astype(np.float32))[None]
+    return torch.from_numpy(array.astype(np.float32, copy=False))[None]

@@ -291,7 +291,7 @@ def _sensor(rng: RandomState, image: Array) -> tuple[Array, float]:
 def _add_targets(rng: RandomState, image: Array, noise: float, ratios: list[float]) -> Scene:
     """The scene with one target for each signal-to-clutter ratio."""
     while True:
-        clutter = np.maximum(_local_deviation(image), max(noise, _LEAST_CLUTTER))
+        clutter = np.maximum(local_deviation(image), max(noise, _LEAST_CLUTTER))
         places = _find_places(rng, image, clutter, ratios)
         if len(places) == len(ratios):
             break
@@ -354,7 +354,7 @@ def _blob(rng: RandomState) -> Array:
             return blob
 
 
-def _local_deviation(image: Array) -> Array:
+def local_deviation(image: Array) -> Array:
     """Standard deviation in the window around each pixel, as far as the image goes."""
     sixteenths = np.floor(16.0 * image + 0.5).astype(np.int64)  # integers, for an exact sum
     count, total = _window_sum(np.ones_like(sixteenths)), _window_sum(sixteenths)

@@ -20,6 +20,7 @@ class Runtime:
     precision: str = "fp32"  # of PRECISIONS, but auto
     compiled: bool = False
     save_minutes: float = 10.0  # from one checkpoint within an epoch to the next
+    cache: Path | None = None  # folder of decoded images; None: decode them every time
 
     def autocast(self) -> contextlib.AbstractContextManager:
         return autocast(self.device, self.precision)

@@ -1,7 +1,6 @@
 """The training loop."""
 
 import gc
-import hashlib
 import math
 import os
 import signal
@@ -28,7 +27,9 @@ from model.inference import accelerate
 from model.msconet import STRIDE, Decomposition
 
 from .. import checkpoint
+from ..data.cache import CachedPairs
 from ..data.dataset import PairDataset
+from ..data.manifest import manifest
 from ..data.sampling import EpochBatches, TrainingView, hold_out
 from ..data.transforms import Jitter, Joint, Resize, TargetCrop, Transform, orientations
 from ..metrics.counts import Counts, count, figures
@@ -157,6 +158,12 @@ def train(
     runtime.prepare()
     samples = PairDataset(dataset / "trainval")
     test = PairDataset(dataset / "test") if (dataset / "test").is_dir() else None
+    data_sha256 = manifest(samples.pairs)
+    if runtime.cache:
+        with group.leader_first():
+            samples = CachedPairs(samples, runtime.cache / "trainval.bin", data_sha256)
+            if test and recipe.selection == "test":  # else it is read once
+                test = CachedPairs(test, runtime.cache / "test.bin", manifest(test.pairs))
     areas = samples.check()
     if recipe.selection == "test":
         if test is None:
@@ -181,7 +188,7 @@ def train(
         )
     batches = EpochBatches(len(training), recipe.batch_size, recipe.seed, group.rank, group.world)
     loader = DataLoader(
-        TrainingView(samples, training, _transform(recipe), recipe.seed),
+        TrainingView(samples, training, training_transform(recipe), recipe.seed),
         batch_sampler=batches,
         num_workers=runtime.workers,
         persistent_workers=runtime.workers > 0,
@@ -189,7 +196,6 @@ def train(
         worker_init_fn=_leave_group,
     )
     trainee = Trainee(recipe, runtime, group, batches.per_epoch)
-    data_sha256 = manifest(samples)
     progress = Progress()
     # a run that was killed before it had saved anything begins again
     resume = resume and ((run / "last.pkl").exists() or (run / "best.pkl").exists())
@@ -380,16 +386,6 @@ def validate(net: MSCoNet, samples: PairDataset, indices: Sequence[int], recipe:
     return counts
 
 
-def manifest(samples: PairDataset) -> str:
-    """SHA-256 over the names and the bytes of all images and masks."""
-    digest = hashlib.sha256()
-    for name, *paths in samples.pairs:
-        digest.update(name.encode())
-        for path in paths:
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
-
-
 def fitting(recipe: Recipe, runtime: Runtime) -> int:
     """The batch size that fits into the memory of the GPU; see `largest_batch`.
 
@@ -548,7 +544,8 @@ def _test(
     record.write("test.json", figures(counts) | {"size": size, "epoch": best.info["epoch"]})
 
 
-def _transform(recipe: Recipe) -> Transform:
+def training_transform(recipe: Recipe) -> Transform:
+    """What a recipe does to each image and mask that it trains on."""
     size = recipe.resized_to
     steps: list[Transform] = [
         Resize(size) if size else TargetCrop(recipe.crop_size, recipe.target_share)

@@ -1,0 +1,237 @@
+import cv2
+import numpy as np
+import pytest
+
+from utils.data.check import (
+    NEAR,
+    check,
+    contrast,
+    manifest_file,
+    near_pairs,
+    perceptual_hash,
+    table,
+)
+from utils.data.contact import contact_sheet
+from utils.data.dataset import PairDataset
+from utils.data.images import encode_png
+from utils.data.manifest import file_sha256, manifest
+from utils.data.scenes import make_scene
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three scenes in trainval, two in test; one target each."""
+    for split, seeds in (("trainval", (1, 2, 3)), ("test", (4, 5))):
+        for seed in seeds:
+            scene = make_scene(seed, 64, 48, n_targets=1)
+            put(tmp_path / "set", f"{split}/images/{seed}.png", scene.image)
+            put(tmp_path / "set", f"{split}/masks/{seed}.png", scene.mask)
+    return tmp_path / "set"
+
+
+def put(folder, name, levels):
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(cv2.imencode(path.suffix, levels)[1].tobytes())
+
+
+def read(folder, name):
+    return cv2.imread(str(folder / name), cv2.IMREAD_UNCHANGED)
+
+
+def messages(report):
+    return [str(finding) for finding in report.errors], [str(f) for f in report.warnings]
+
+
+def test_a_good_set(folder):
+    report = check(folder)
+    assert messages(report) == ([], [])
+    assert [image.title for image in report.images][:2] == ["trainval/1", "trainval/2"]
+    rows = [line.split("  ") for line in table(report).splitlines()]
+    assert rows[0][0] == "set" and rows[0][-1].strip() == "test"
+    cells = {row[0]: [cell.strip() for cell in row[1:] if cell.strip()] for row in rows}
+    assert cells["images"] == ["3", "2"] and cells["size, px"] == ["48x64", "48x64"]
+    assert cells["targets"] == ["3", "2"] and cells["targets an image"] == ["1", "1"]
+    assert cells["depth, bits"] == ["8", "8"] and cells["mask values"] == ["0 and 255"] * 2
+
+
+def test_the_manifest(folder):
+    content = manifest_file(check(folder))
+    assert len(content["files"]) == 10
+    assert content["files"]["test/masks/4.png"] == file_sha256(folder / "test/masks/4.png")
+    for split in ("trainval", "test"):
+        assert content["data_sha256"][split] == manifest(PairDataset(folder / split).pairs)
+
+
+def remove_mask(folder):
+    (folder / "test/masks/4.png").unlink()
+    return "masks: no mask for: 4"
+
+
+def remove_image(folder):
+    (folder / "trainval/images/2.png").unlink()
+    return "images: no image for: 2"
+
+
+def no_image(folder):
+    (folder / "trainval/images/2.png").write_bytes(b"text")
+    return "2.png: not an image"
+
+
+def another_size(folder):
+    put(folder, "test/masks/4.png", np.zeros((10, 20), np.uint8))
+    return "4.png: 20x10 px, but its image has 48x64"
+
+
+def floats(folder):
+    put(folder, "test/images/4.tif", np.zeros((64, 48), np.float32))
+    (folder / "test/images/4.png").unlink()
+    return "4.tif: float32 pixels; convert it to 8 or 16 bits"
+
+
+def one_stem(folder):
+    put(folder, "test/images/4.bmp", read(folder, "test/images/4.png"))
+    return "has the same name but for suffix or case"
+
+
+def inverted(folder):
+    put(folder, "test/masks/4.png", 255 - read(folder, "test/masks/4.png"))
+    return "test: 1 masks that are mostly target; inverted?: 4"
+
+
+def no_target(folder):
+    for name in ("test/masks/4.png", "test/masks/5.png"):
+        put(folder, name, np.zeros((64, 48), np.uint8))
+    return "test: every mask is empty"
+
+
+def leak(folder):
+    image = read(folder, "trainval/images/1.png")
+    put(folder, "test/images/4.bmp", image)  # of another file type, but the same image
+    (folder / "test/images/4.png").unlink()
+    return "1 times the same image in trainval and test: trainval/1 and test/4"
+
+
+def no_folder(folder):
+    (folder / "test/masks").rename(folder / "test/labels")
+    return "masks: no such folder"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        remove_mask,
+        remove_image,
+        no_image,
+        another_size,
+        floats,
+        one_stem,
+        inverted,
+        no_target,
+        leak,
+        no_folder,
+    ],
+)
+def test_errors(folder, damage):
+    expected = damage(folder)
+    errors, _ = messages(check(folder))
+    assert any(expected in error for error in errors), errors
+
+
+def empty(folder):
+    put(folder, "test/masks/4.png", np.zeros((64, 48), np.uint8))
+    return "test: 1 empty masks: 4"
+
+
+def grey(folder):
+    put(folder, "test/masks/4.png", cv2.blur(read(folder, "test/masks/4.png"), (3, 3)))
+    return "test: 1 masks with grey between 0 and 255, read as target above 127: 4"
+
+
+def dark(folder):
+    put(folder, "test/images/4.png", np.full((64, 48), 3000, np.uint16))
+    return "test: 1 images nearly black for their depth: 4"
+
+
+def depths(folder):
+    put(folder, "test/images/4.png", read(folder, "test/images/4.png").astype(np.uint16) * 257)
+    return "test: images of 8 and of 16 bits"
+
+
+def repeat(folder):
+    put(folder, "test/images/4.png", read(folder, "test/images/5.png"))
+    return "1 times the same image several times: test/4 and test/5"
+
+
+def near(folder):
+    changed = np.minimum(read(folder, "trainval/images/1.png"), 250) + 5
+    changed[10, 20] = 255
+    put(folder, "test/images/4.png", changed)
+    return (
+        "1 times nearly the same image (hashes differ in 36 of 255 bits at most) in trainval and "
+        "test: trainval/1 and test/4"
+    )
+
+
+def no_test(folder):
+    (folder / "test").rename(folder / "later")
+    return "no test split"
+
+
+def fewer(folder):
+    folder.rename(folder.with_name("NUDT-SIRST"))
+    return "3 / 2 images in trainval / test, but NUDT-SIRST was published with 663 / 664"
+
+
+@pytest.mark.parametrize("change", [empty, grey, dark, depths, repeat, near, no_test, fewer])
+def test_warnings(folder, change):
+    expected = change(folder)
+    (folder,) = folder.parent.iterdir()
+    errors, warnings = messages(check(folder))
+    assert any(warning.startswith(expected) for warning in warnings), warnings
+    assert not errors
+
+
+def test_hashes_of_the_same_view_are_near_and_of_others_are_not():
+    views = [make_scene(seed, 128, 128).image for seed in range(40)]
+    hashes = np.stack([perceptual_hash(view) for view in views])
+    assert hashes.shape == (40, 255) and near_pairs(hashes, NEAR) == []
+    others = []
+    for view in views:
+        smaller = cv2.resize(view, (112, 112), interpolation=cv2.INTER_AREA)
+        others.append(perceptual_hash(np.clip(smaller * 0.8 + 20, 0, 255).astype(np.uint8)))
+    differ = (np.stack(others) != hashes).sum(axis=1)
+    assert (differ <= NEAR).mean() > 0.9 and differ.max() < 60
+
+
+def test_near_pairs_are_all_within_the_distance():
+    random = np.random.default_rng(0)
+    hashes = random.random((1500, 40)) < 0.5
+    distances = (hashes[:, None, :] != hashes[None]).sum(axis=2)
+    expected = [(i, j) for i, j in np.argwhere(distances <= 6).tolist() if i < j]
+    assert sorted(near_pairs(hashes, 6)) == expected and expected
+
+
+def test_contrast_is_against_the_surroundings():
+    random = np.random.default_rng(0)
+    levels = np.rint(random.normal(100, 5, (60, 60))).astype(np.uint8)
+    levels[30:33, 30:33] = 150
+    labels = np.zeros((60, 60), np.int32)
+    labels[30:33, 30:33] = 1
+    labels[36:38, 30:33] = 2  # another target is no surroundings
+    levels[36:38, 30:33] = 255
+    assert contrast(levels, labels, 1, (30, 30, 3, 3)) == pytest.approx(10, rel=0.15)
+    flat = np.full((60, 60), 7, np.uint8)
+    assert contrast(flat, labels, 1, (30, 30, 3, 3)) == 0
+
+
+def test_contact_sheet_outlines_targets(folder):
+    report = check(folder)
+    sheet = contact_sheet([(image.title, image.pair) for image in report.images])
+    assert sheet.shape == (216, 1600, 3) and sheet.dtype == np.uint8
+    coloured = (sheet[..., 1] > sheet[..., 0]) & (sheet[..., 1] > sheet[..., 2])
+    for k in range(5):
+        assert coloured[:, 200 * k : 200 * (k + 1)].any()
+    assert not sheet[:, 1000:].any()
+    many = contact_sheet([("x", report.images[0].pair)] * 100)
+    assert many.shape == (6 * 216, 1600, 3) and encode_png(many)

@@ -1,0 +1,31 @@
+"""What a data set holds, as SHA-256: by it a run, a cache and a check know the set again."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..options import InputError
+from .dataset import Pair
+
+
+def manifest(pairs: Iterable[Pair]) -> str:
+    """SHA-256 over the names and the bytes of all images and masks."""
+    return combined((p.name, file_sha256(p.image), file_sha256(p.mask)) for p in pairs)
+
+
+def combined(entries: Iterable[tuple[str, str, str]]) -> str:
+    """`manifest` from the name of each pair, and the SHA-256 of its image and of its mask."""
+    digest = hashlib.sha256()
+    for name, *hashes in entries:
+        digest.update(name.encode())
+        for sha256 in hashes:
+            digest.update(bytes.fromhex(sha256))
+    return digest.hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """Raises InputError where the file cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
