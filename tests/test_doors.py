@@ -327,7 +327,7 @@ def test_one_name_may_mean_a_data_set(trained, door, refused, data_root):
     assert code == 0 and Path("results/tiny/predictions.json").is_file()
     images = data_root / "tiny" / "test" / "images"
     shutil.copytree(images, "tiny")  # a folder goes first, but not over the maps of a data set
-    assert "holds the maps of a data set" in refused("t_models", "--images", "tiny")
+    assert "or the maps of a data set" in refused("t_models", "--images", "tiny")
     assert "no such file, folder or data set" in refused("t_models", "--images", "lion")
     assert "--range is for --images" in refused("t_models", "--range", "full")
     assert "not auto, full" in refused("t_models", "--images", "tiny", "--range", "5,3")
