@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, TextIO
 from .options import InputError
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes | memoryview) -> None:
     """Write under a temporary name beside ``path``, then rename: a crash leaves the old or the new.
 
     Raises:

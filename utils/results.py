@@ -8,7 +8,7 @@ from scipy.io import savemat
 from scipy.special import expit
 
 from .data.catalogue import same_name
-from .data.images import encode_png, row_blocks
+from .data.images import png_buffer, row_blocks
 from .files import new_file, read_json, write_bytes, write_json
 from .options import InputError
 
@@ -26,7 +26,7 @@ def write_probability(path: Path, logits: np.ndarray) -> None:
     levels = np.empty(logits.shape, np.uint8)
     for rows in row_blocks(logits):
         np.rint(expit(logits[rows]) * 255, out=levels[rows], casting="unsafe")
-    write_bytes(path, encode_png(levels))
+    write_bytes(path, png_buffer(levels))
 
 
 def write_logits(path: Path, logits: np.ndarray) -> None:

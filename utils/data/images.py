@@ -93,7 +93,12 @@ def row_blocks(array: np.ndarray) -> Iterator[slice]:
 
 def encode_png(levels: np.ndarray) -> bytes:
     """(H, W) or (H, W, 3) uint8, blue first -> the bytes of a PNG file."""
-    return cv2.imencode(".png", levels)[1].tobytes()
+    return png_buffer(levels).tobytes()
+
+
+def png_buffer(levels: np.ndarray) -> memoryview:
+    """`encode_png` without the second copy that bytes are: for files as large as memory allows."""
+    return cv2.imencode(".png", levels)[1].data
 
 
 def read_levels(path: Path, floats: bool = False) -> np.ndarray:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from model.msconet import STRIDE
 
 from ..data.dataset import list_images
-from ..data.images import encode_png, photo_size, read_image, read_photo, resize, row_blocks
+from ..data.images import photo_size, png_buffer, read_image, read_photo, resize, row_blocks
 from ..data.ranges import Limits
 from ..files import make_folder, write_bytes
 from ..group import Group
@@ -363,9 +363,9 @@ def _write_files(predictor: Predictor, name: str, result: Result, job: Job) -> N
         elif kind == "mat":
             write_logits(path, result.logits)
         elif kind == "mask":
-            write_bytes(path, encode_png(result.mask.view(np.uint8) * np.uint8(255)))
+            write_bytes(path, png_buffer(result.mask.view(np.uint8) * np.uint8(255)))
         elif kind == "overlay":
-            write_bytes(path, encode_png(overlay(result)))
+            write_bytes(path, png_buffer(overlay(result)))
         elif kind == "stages":
             with _sees_stages:
                 write_bytes(path, stage_figure(predictor, result))
