@@ -16,6 +16,17 @@ def test_reaches_seven_pixels_along_rows_and_columns_only():
     cross[7, 4:11] = 1
     cross[7, 7] = 3  # itself, and once along each direction
     assert torch.equal(ddc(point)[0, 0].detach(), cross)
+    assert torch.equal(ddc.as_cross(point)[0, 0].detach(), cross)
+
+
+def test_one_convolution_equals_two():
+    torch.manual_seed(0)
+    ddc, x = DDC(4), torch.randn(2, 4, 9, 17)
+    results = [
+        (y, torch.autograd.grad(y.square().sum(), ddc.parameters()))
+        for y in (ddc(x), ddc.as_cross(x))
+    ]
+    torch.testing.assert_close(*results)
 
 
 def test_channels_do_not_mix():

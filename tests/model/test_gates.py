@@ -14,10 +14,15 @@ def worded(r, carried, lift, gate, out, epsilon):
     return cell, out(epsilon.view(1, -1, 1, 1) * o.sigmoid() * cell.tanh())
 
 
-def as_on_a_gpu(r, carried, lift, gate, out, epsilon):
-    weights = (lift.weight, lift.bias, gate.weight, gate.bias)
-    cell, passed = gates._update(r, carried, *weights)
-    return cell, out(passed, epsilon)
+def by(update):
+    def way(r, carried, lift, gate, out, epsilon):
+        cell, passed = update(r, carried, lift.weight, lift.bias, gate.weight, gate.bias)
+        return cell, out(passed, epsilon)
+
+    return way
+
+
+WAYS = (gates.gate_update, by(gates._composed_update), by(gates._worded_update))
 
 
 @settings(max_examples=40)
@@ -30,7 +35,7 @@ def as_on_a_gpu(r, carried, lift, gate, out, epsilon):
     first=st.booleans(),
     block=st.integers(1, 900),
 )
-def test_both_ways_equal_the_equations_with_their_gradients(
+def test_all_ways_equal_the_equations_with_their_gradients(
     seed, n, channels, height, width, first, block
 ):
     torch.manual_seed(seed)
@@ -56,7 +61,7 @@ def test_both_ways_equal_the_equations_with_their_gradients(
     expected = values_and_gradients(worded)
     before, gates._BLOCK = gates._BLOCK, block
     try:
-        for way in (gates.gate_update, as_on_a_gpu):
+        for way in WAYS:
             for a, b in zip(values_and_gradients(way), expected, strict=True):
                 torch.testing.assert_close(a, b, atol=1e-9, rtol=1e-9)
     finally:

@@ -31,7 +31,6 @@ class Runtime:
             return
         if self.device.index is not None:
             torch.cuda.set_device(self.device)
-        torch.backends.cudnn.benchmark = True  # the fastest way for each shape
         set_products(self.precision)
 
     def move(self, module: nn.Module) -> nn.Module:

@@ -81,10 +81,13 @@ class Trainee:
             AveragedModel(self.net, multi_avg_fn=_ema(recipe.ema)) if recipe.ema else None
         )
         self.stages: nn.Module = AllStages(self.net)
-        if runtime.compiled:
-            self.stages = torch.compile(self.stages)
+        if runtime.compiled:  # part by part: those of all stages but the first share their code
+            for stage in self.net.decoupling:
+                for part in stage.children():
+                    part.compile()
         self.stages = group.wrap(self.stages, runtime.device)
-        self.optimizer = Adam(self.net.parameters(), recipe.lr)
+        fused = runtime.device.type == "cuda"  # one launch for all parameters
+        self.optimizer = Adam(self.net.parameters(), recipe.lr, fused=fused)
         self.schedule = LambdaLR(self.optimizer, lambda step: _rate(step, recipe, per_epoch))
         self.scaler = torch.amp.GradScaler(runtime.device.type, enabled=runtime.precision == "fp16")
 

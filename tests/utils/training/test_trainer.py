@@ -221,6 +221,7 @@ def test_it_learns_bright_squares(data_root, tmp_path):
     assert min(losses[-5:]) < 0.7 * losses[0]
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # read by the compiler, not by us
 @pytest.mark.parametrize("changes", [{"precision": "bf16"}, {"compiled": True}])
 def test_faster_ways_give_nearly_the_same(data_root, tmp_path, monkeypatch, changes):
     # the tracing, without minutes of compiling
