@@ -17,7 +17,9 @@ def run(tmp_path):
     """A finished run."""
     folder = tmp_path / "runs" / "tiny" / "1"
     info = {"dataset": "tiny", "epoch": 3, "data_root": "/home/somebody"}
-    checkpoint.save(folder / "best.pkl", random_net(0, stages=2, width=2), info, {})
+    net = random_net(0, stages=2, width=2)
+    net.decoupling[1].dbem.encoder[0].bn.running_var.fill_(1e5)  # beyond half precision
+    checkpoint.save(folder / "best.pkl", net, info, {})
     (folder / "log.txt").write_text("epoch 1/1  loss 1\ntest, epoch 1, native size: IoU 0.5\n")
     return folder
 
@@ -42,6 +44,17 @@ def test_half_the_bytes_and_no_path(run, tmp_path):
         loaded = after.net.state_dict()[name]
         assert loaded.dtype == value.dtype
         torch.testing.assert_close(loaded, value, rtol=1e-3, atol=1e-6)
+
+
+def test_full_precision_where_half_is_not_the_same_network(run, tmp_path):
+    loaded = checkpoint.load(run / "best.pkl")
+    loaded.net.decoupling[0].dbem.head.weight.data.fill_(1e6)  # infinite in half precision
+    checkpoint.save(run / "best.pkl", loaded.net, loaded.info, {})
+    done = ship(tmp_path)
+    assert done.returncode == 0 and "in full precision" in done.stdout
+    shipped = checkpoint.load(tmp_path / "Weight" / "tiny" / "best.pkl").net.state_dict()
+    for name, value in loaded.net.state_dict().items():
+        assert torch.equal(shipped[name], value)
 
 
 def test_a_run_that_is_not_finished_is_not_shipped(run, tmp_path):
