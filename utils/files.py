@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,7 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
 @contextmanager
 def new_file(path: Path) -> Iterator[BinaryIO]:
     """A file to fill, which replaces ``path`` when the block ends without an error."""
-    temporary = _temporary(path)
+    temporary = temporary_path(path)
     with write_errors(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,7 +42,7 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
 @contextmanager
 def new_text(path: Path) -> Iterator[TextIO]:
     """A text file to fill (UTF-8), which replaces ``path`` when the block ends without an error."""
-    temporary = _temporary(path)
+    temporary = temporary_path(path)
     with write_errors(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -118,7 +119,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     The old folder is set aside by its name while the new one takes it; where a crash came in
     between, the next call puts it back first.
     """
-    temporary, aside = _temporary(path), path.with_name(f".{path.name}.old.tmp")
+    temporary, aside = temporary_path(path), path.with_name(f".{path.name}.old.tmp")
     with write_errors(path):
         try:
             temporary.mkdir(parents=True)
@@ -161,8 +162,12 @@ def place(source: Path, target: Path) -> None:
             shutil.copyfile(source, target)
 
 
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def temporary_path(path: Path) -> Path:
+    """Beside ``path``, hidden, of this process alone, and no longer than a disk allows."""
+    name = path.name
+    if len(os.fsencode(name)) > 200:
+        name = f"{name[:25]}.{zlib.crc32(os.fsencode(name)):08x}"  # at most 100 bytes and 9
+    return path.with_name(f".{name}.{os.getpid()}.tmp")
 
 
 @contextmanager

@@ -24,6 +24,13 @@ def test_a_write_makes_its_folders_and_replaces_the_old_file(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("name", ["a" * 251, "雲" * 83 + "ab"])
+def test_the_longest_names_that_a_disk_takes(tmp_path, name):
+    path = tmp_path / f"{name}.png"
+    write_bytes(path, b"new")
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
     path = tmp_path / "a.bin"
     write_bytes(path, b"old")

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from ..files import make_folder, write_errors
+from ..files import make_folder, temporary_path, write_errors
 from ..options import InputError
 
 _FPS = 25.0  # where a file states none
@@ -92,7 +92,8 @@ def new_video(path: Path, fps: float) -> Iterator[Callable[[np.ndarray], None]]:
         InputError: it cannot be written.
     """
     make_folder(path.parent)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    temporary = temporary_path(path)
+    temporary = temporary.with_name(temporary.name + path.suffix)  # by it OpenCV knows the format
     writer: cv2.VideoWriter | None = None
 
     def add(frame: np.ndarray) -> None:
