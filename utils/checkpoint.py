@@ -17,6 +17,7 @@ from .options import InputError
 
 RUNS = Path("runs")
 WEIGHTS = Path("Weight")
+_FOR_ALL = "SIRST"  # of the shipped weights those for other images: trained at native resolution
 _FORMAT = "msconet/1"
 
 
@@ -78,7 +79,7 @@ def newest_weights(dataset: str | None) -> Path:
     """``best.pkl`` of the newest run, else ``Weight/<dataset>/best.pkl``.
 
     Args:
-        dataset: its name, in any spelling; None: of any.
+        dataset: its name, in any spelling; None: of any, of shipped weights those of SIRST first.
 
     Raises:
         InputError: there is neither.
@@ -110,11 +111,11 @@ def data_root_of(weights: Path) -> Path:
 
 def _newest(wanted: Callable[[str], bool]) -> Path | None:
     """Of the data sets whose names are wanted: the newest run's weights, else the shipped."""
-    for folder, pattern in ((RUNS, "*/*/best.pkl"), (WEIGHTS, "*/best.pkl")):
-        found = [p for p in folder.glob(pattern) if wanted(p.relative_to(folder).parts[0])]
-        if found:
-            return max(found, key=lambda path: path.stat().st_mtime_ns)
-    return None
+    runs = [path for path in RUNS.glob("*/*/best.pkl") if wanted(path.parts[1])]
+    if runs:
+        return max(runs, key=lambda path: path.stat().st_mtime_ns)
+    shipped = [path for path in WEIGHTS.glob("*/best.pkl") if wanted(path.parts[1])]
+    return min(shipped, key=lambda path: (path.parts[1] != _FOR_ALL, path), default=None)
 
 
 def _summary(content: Any) -> str:

@@ -104,6 +104,16 @@ def test_weights_for_photos_are_of_real_images_where_there_are_any(tmp_path, mon
         assert checkpoint.photo_weights() == Path(name)
 
 
+def test_of_shipped_weights_those_of_sirst_are_for_all_images(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, first in (("IRSTD-1k", "IRSTD-1k"), ("SIRST", "SIRST"), ("A", "SIRST")):
+        path = Path("Weight", name, "best.pkl")
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"")
+        assert checkpoint.photo_weights() == Path("Weight", first, "best.pkl")
+        assert checkpoint.newest_weights(name) == path
+
+
 def test_where_a_run_had_its_data(tmp_path):
     weights = tmp_path / "best.pkl"
     assert checkpoint.data_root_of(weights) == Path("datasets")

@@ -110,7 +110,18 @@ RECIPES = {
         val_every=4,
     ),
 }
-_OF_DATASET = {("published", "sirst_aug"): {"augment": True}}
+_SHORT = {  # of the weights in Weight/: minutes of a large GPU
+    "stages": 2,
+    "jitter": 0.1,
+    "lr": 1e-3,
+    "ema": 0.998,
+    "loss": "soft_iou_pooled",
+}
+_OF_DATASET = {
+    ("published", "sirst_aug"): {"augment": True},
+    ("default", "SIRST"): _SHORT | {"epochs": 79, "val_every": 5},
+    ("default", "IRSTD-1k"): _SHORT | {"crop_size": 0, "epochs": 35, "val_every": 4},
+}
 
 _NEEDS = {  # an option: what must hold for it to be read
     "image_size": (lambda r: not r.crop_size, "--crop-size 0"),

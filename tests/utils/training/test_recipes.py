@@ -41,6 +41,14 @@ def test_our_recipe_and_that_of_the_built_in_data():
     assert recipe_name("builtin") == "demo" and recipe_name("NUDT-SIRST") == "default"
 
 
+@pytest.mark.parametrize("name", ["SIRST", "irstd1k"])
+def test_sets_with_shipped_weights_have_the_recipe_of_these(name):
+    recipe = recipe_for("default", name)
+    assert recipe.stages == 2 and recipe.loss == "soft_iou_pooled"
+    assert recipe.selection == "validation"
+    assert recipe_for("published", name) == Recipe()
+
+
 def test_only_what_is_given_counts():
     assert parse()[1] == {}
     given = parse("--lr", "0.01", "--augment", "--crop-size", "96", "--batch-size", "auto")[1]

@@ -1,0 +1,84 @@
+"""The weights in Weight/: each is what its entry says, and gives the figures stated for it."""
+
+import hashlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from utils import checkpoint
+from utils.data.dataset import PairDataset
+from utils.data.scenes import make_scene
+from utils.metrics.counts import figures
+from utils.prediction import Predictor
+from utils.training.recipes import recipe_for
+from utils.training.trainer import validate
+
+ROOT = Path(__file__).parents[1]
+DATA = ROOT.parent / "shared" / "data"
+
+
+class Stated(NamedTuple):
+    sha256: str
+    epoch: int
+    figures: dict[str, float]  # test split, corrected protocol, at the size of training
+    scene: list[tuple[int, int, int]]  # of the detections in a built-in scene: x, y, area
+
+
+SHIPPED = {
+    "SIRST": Stated(
+        "08266534e6aaf3e21b5f1ed3e7246800e51db70ca2fad2337fdbf01053ee2f53",
+        50,
+        {"iou": 2607 / 3869, "niou": 0.7783, "pd": 103 / 109, "fa": 235 / 5859794},
+        [(69, 14, 8)],
+    ),
+    "IRSTD-1k": Stated(
+        "d8f49945bb90ae962ee7e5a6ebf3ff3c21c91068b6a56bbe99746af2acba2436",
+        28,
+        {"iou": 2761 / 4670, "niou": 0.5661, "pd": 269 / 291, "fa": 301 / 13172736},
+        [(69, 14, 5)],
+    ),
+}
+
+
+@pytest.fixture(params=SHIPPED)
+def shipped(request):
+    return request.param, ROOT / "Weight" / request.param / "best.pkl", SHIPPED[request.param]
+
+
+def test_every_file_is_stated():
+    assert {path.parent.name for path in (ROOT / "Weight").glob("*/best.pkl")} == SHIPPED.keys()
+
+
+def test_what_they_are(shipped):
+    name, path, stated = shipped
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == stated.sha256
+    assert path.stat().st_size <= 25 * 10**6
+    assert stated.sha256 in (ROOT / "Weight" / "README.md").read_text(encoding="utf-8")
+    loaded = checkpoint.load(path)
+    assert not loaded.training and loaded.info["epoch"] == stated.epoch
+    # a user's bare command repeats their training
+    assert loaded.info["recipe"] == asdict(recipe_for("default", name))
+    log = path.with_name("log.txt").read_text(encoding="utf-8")
+    assert f"test, epoch {stated.epoch}, " in log
+
+
+def test_a_built_in_scene(shipped):
+    _, path, stated = shipped
+    found = Predictor(path, "cpu")(make_scene(10_003, 128, 128, scr=(6.0, 16.0)).image)
+    places = [(round(d.x), round(d.y), d.area) for d in found.detections]
+    assert len(places) == len(stated.scene)
+    np.testing.assert_allclose(sorted(places), sorted(stated.scene), atol=2)
+
+
+def test_the_stated_figures(shipped):
+    name, path, stated = shipped
+    if not (DATA / name).is_dir():
+        pytest.skip(f"{DATA / name} is not here")
+    samples = PairDataset(DATA / name / "test")
+    net = checkpoint.load(path).net
+    found = figures(validate(net, samples, range(len(samples)), recipe_for("default", name)))
+    for figure, value in stated.figures.items():
+        assert found[figure] == pytest.approx(value, rel=0.005), figure
