@@ -26,7 +26,7 @@ class DDC(nn.Module):
         """The same by one 7x7 convolution, for GPUs.
 
         cuDNN turns maps in the channels_last layout around for kernels of 7x1 and 1x7, forward and
-        backward, but not for 7x7: there half of a training step's time went into that.
+        backward, but not for 7x7: a third of a training step's time went into that.
         """
         kernel = cross(self.vertical.weight, self.horizontal.weight, identity=1.0)
         bias = self.vertical.bias + self.horizontal.bias

@@ -24,7 +24,7 @@ def without_rights(tmp_path):
 
     @contextmanager
     def nobody():
-        for folder in (tmp_path, *tmp_path.parents[:2]):
+        for folder in (tmp_path, *tmp_path.parents[:3]):
             folder.chmod(folder.stat().st_mode | 0o755)
         root = os.geteuid() == 0
         if root:
