@@ -4,12 +4,14 @@ python run_0.py                                       built-in data where there 
 python run_0.py --dataset NUDT-SIRST                  our recipe on datasets/NUDT-SIRST
 python run_0.py --dataset NUDT-SIRST --recipe published
 python run_0.py --dataset sirst --data-root ~/data    another folder of data sets
+python run_0.py --dataset mine --weights best.pkl     begin with trained weights
 python run_0.py --resume runs/NUDT-SIRST/20250101-120000
 torchrun --nproc_per_node=4 run_0.py --dataset NUDT-SIRST --batch-size 32
 """
 
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 from utils import checkpoint
 from utils.data.catalogue import BUILTIN, DATA_ROOT, choose_dataset
@@ -53,6 +55,13 @@ def main() -> None:
     )
     parser.add_argument(
         "--resume", type=Path, metavar="RUN", help="go on with the run in this folder"
+    )
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="begin with these weights, of a run or published, instead of random ones: for images "
+        "of your own; K and width are theirs",
     )
     parser.add_argument("--list", action="store_true", help="list the runs and their best epochs")
     add_options(parser)
@@ -99,7 +108,8 @@ def main() -> None:
         print(list_runs(checkpoint.RUNS))
         return
     given = given_options(arguments)
-    if arguments.resume and (given or arguments.recipe or arguments.dataset or arguments.output):
+    named = (arguments.recipe, arguments.dataset, arguments.output, arguments.weights)
+    if arguments.resume and (given or any(named)):
         raise InputError("--resume takes no options but --data-root and those of how to compute")
     if arguments.device == "auto":
         on_gpu = choose_device("auto").type == "cuda"
@@ -114,18 +124,23 @@ def main() -> None:
     runtime = Runtime(
         device, workers, compiled=arguments.compile, save_minutes=arguments.save_minutes
     )
+    start = checkpoint.load(arguments.weights) if arguments.weights else None
     with group.leader_first():
         if arguments.resume:
             run = arguments.resume
             config = read_config(run)
+            if "begun_with" in config and not (run / "last.pkl").exists():
+                raise InputError(f"{run}: stopped before it had saved anything; begin it again")
             root = arguments.data_root or Path(config["data_root"])
             dataset = choose_dataset(config["dataset"], root)
             recipe, name = recipe_from(config.get("recipe")), config.get("recipe_name", "")
-            origin = {k: config[k] for k in ("recipe_name", "origin") if k in config}
+            origin = {k: config[k] for k in ("recipe_name", "origin", "begun_with") if k in config}
         else:
             dataset = choose_dataset(arguments.dataset, arguments.data_root or DATA_ROOT)
             name = arguments.recipe or recipe_name(dataset.name)
             recipe = recipe_for(name, dataset.name, given)
+            if start:
+                recipe = _of_size(recipe, start.net.config, given, arguments.weights)
             run = arguments.output or new_run_folder(checkpoint.RUNS, dataset.name)
             if run.exists() and (not run.is_dir() or any(run.iterdir())):
                 raise InputError(f"{run}: exists already; --resume goes on with it")
@@ -136,6 +151,11 @@ def main() -> None:
                     for f in fields(Recipe)
                 },
             }
+            if start:
+                origin["origin"] |= dict.fromkeys(start.net.config, "weights")
+                origin["begun_with"] = {"sha256": start.sha256} | {
+                    key: start.info[key] for key in ("dataset", "epoch") if key in start.info
+                }
         cache = arguments.cache
         if cache is not None:
             cache = dataset / "cache" if cache is True else cache / dataset.name
@@ -154,11 +174,20 @@ def main() -> None:
         runtime=runtime,
         group=group,
         origin=origin,
+        start=start.net if start else None,
         resume=bool(arguments.resume),
     )
     if group.leads:
         print(f"weights: {run / 'best.pkl'}")
     group.close()
+
+
+def _of_size(recipe: Recipe, size: dict[str, int], given: dict[str, Any], weights: Path) -> Recipe:
+    """The recipe with the network that the weights are of."""
+    for option, value in size.items():
+        if given.get(option, value) != value:
+            raise InputError(f"{weights}: has {option} {value}; leave out --{option}")
+    return replace(recipe, **size)
 
 
 if __name__ == "__main__":

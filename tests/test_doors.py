@@ -128,6 +128,26 @@ def test_a_run_goes_on_after_its_data_moved_and_is_listed(trained, door, data_ro
     assert row.split()[:4] == [str(Path(*run.parts[-3:])), "default", "1/1", "1"]
 
 
+def test_training_begins_with_weights(trained, door, refused, data_root):
+    (best,) = Path.cwd().glob("runs/tiny/*/best.pkl")
+    options = ("--dataset", "tiny", "--data-root", data_root, "--weights", best)
+    assert "has stages 1; leave out --stages" in refused("run_0", *options, "--stages", "3")
+    assert "--resume takes no options" in refused("run_0", "--resume", "x", "--weights", best)
+    assert "a.pkl: weights cannot be read" in refused("run_0", *options[:4], "--weights", "a.pkl")
+    small = ("--epochs", "1", "--crop-size", "32", "--lr", "1e-12", "--output", "further")
+    code, _, err = door("run_0", *options, *small)
+    assert code == 0, err
+    before, after = checkpoint.load(best), checkpoint.load(Path("further", "best.pkl"))
+    for name, parameter in before.net.named_parameters():
+        torch.testing.assert_close(after.net.get_parameter(name), parameter, rtol=0, atol=1e-6)
+    begun = {"sha256": before.sha256, "dataset": "tiny", "epoch": 1}
+    assert after.info["begun_with"] == begun
+    assert json.loads(Path("further/config.json").read_text())["begun_with"] == begun
+    assert f"begins with weights of SHA-256 {before.sha256}" in Path("further/log.txt").read_text()
+    Path("further/last.pkl").unlink()
+    assert "before it had saved anything" in refused("run_0", "--resume", "further")
+
+
 def test_every_value_says_where_it_came_from(trained):
     (run,) = trained.glob("runs/tiny/*")
     config = json.loads((run / "config.json").read_text())

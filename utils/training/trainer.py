@@ -71,10 +71,19 @@ class AllStages(nn.Module):
 class Trainee:
     """A network with everything that training changes."""
 
-    def __init__(self, recipe: Recipe, runtime: Runtime, group: TrainingGroup, per_epoch: int):
+    def __init__(
+        self,
+        recipe: Recipe,
+        runtime: Runtime,
+        group: TrainingGroup,
+        per_epoch: int,
+        start: MSCoNet | None = None,
+    ):
         torch.manual_seed(recipe.seed)
         self.norm_is_fixed = False
         net = build_model(stages=recipe.stages, width=recipe.width)
+        if start:
+            net.load_state_dict(start.state_dict())
         self.net = runtime.move(group.share_statistics(net, runtime.device))
         # what is validated and kept as best.pkl: the averaged weights, or the network itself
         self.averaged = (
@@ -134,6 +143,7 @@ def train(
     runtime: Runtime,
     group: TrainingGroup | None = None,
     origin: dict[str, Any] | None = None,
+    start: MSCoNet | None = None,
     resume: bool = False,
 ) -> None:
     """Train on ``<dataset>/trainval``.
@@ -150,6 +160,7 @@ def train(
         runtime: where and how to compute.
         group: the processes that train together; None: this one alone.
         origin: further entries of config.json.
+        start: weights to begin with, of a network of the recipe's size; None: random ones.
         resume: go on from last.pkl.
 
     Raises:
@@ -198,7 +209,7 @@ def train(
         pin_memory=device.type == "cuda",
         worker_init_fn=_leave_group,
     )
-    trainee = Trainee(recipe, runtime, group, batches.per_epoch)
+    trainee = Trainee(recipe, runtime, group, batches.per_epoch, start)
     progress = Progress()
     # a run that was killed before it had saved anything begins again
     resume = resume and ((run / "last.pkl").exists() or (run / "best.pkl").exists())
@@ -237,6 +248,8 @@ def train(
                     "the best epoch is chosen on the test split, as the paper did: its figures "
                     "there flatter the network"
                 )
+            if "begun_with" in about:
+                record.log(f"begins with weights of SHA-256 {about['begun_with']['sha256']}")
             record.log(f"{device}: {runtime.describe()}")
             save()
         bar = tqdm(
