@@ -47,11 +47,12 @@ class _FoldedDDC(nn.Module):
             self.vertical.weight *= scale.view(-1, 1, 1, 1)
             self.horizontal.weight *= scale.view(-1, 1, 1, 1)
             self.vertical.bias.sub_(bn.running_mean).mul_(scale).add_(bn.bias)
+        kernel = cross(self.vertical.weight, self.horizontal.weight)
+        self.register_buffer("kernel", kernel, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         if x.is_cuda:
-            kernel = cross(self.vertical.weight, self.horizontal.weight)
-            return conv2d(x, kernel, self.vertical.bias, padding=3, groups=x.shape[1])
+            return conv2d(x, self.kernel, self.vertical.bias, padding=3, groups=x.shape[1])
         return self.vertical(x) + self.horizontal(x)
 
 

@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model import build_model
-from model.inference import accelerate
+from model.inference import _FoldedDDC, accelerate
 
 from .test_msconet import random_net
 
@@ -27,6 +27,15 @@ def test_it_is_the_same_function(seed, stages, width, shape):
                 torch.testing.assert_close(mine, theirs)
         torch.testing.assert_close(fast.target(images), net(images).target)
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_the_kernel_for_gpus_is_the_same_function():
+    folded = [m for m in accelerate(random_net(0, stages=1)).modules() if isinstance(m, _FoldedDDC)]
+    assert len(folded) == 10
+    for ddc in folded:
+        x = torch.randn(1, len(ddc.kernel), 9, 12)
+        one = torch.conv2d(x, ddc.kernel, ddc.vertical.bias, padding=3, groups=x.shape[1])
+        torch.testing.assert_close(one, ddc(x), rtol=1e-4, atol=1e-4)
 
 
 def test_in_float32_logits_stay_within_1e_4():
