@@ -119,7 +119,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     The old folder is set aside by its name while the new one takes it; where a crash came in
     between, the next call puts it back first.
     """
-    temporary, aside = temporary_path(path), path.with_name(f".{path.name}.old.tmp")
+    temporary, aside = temporary_path(path), _beside(path, "old.tmp")
     with write_errors(path):
         try:
             temporary.mkdir(parents=True)
@@ -164,10 +164,14 @@ def place(source: Path, target: Path) -> None:
 
 def temporary_path(path: Path) -> Path:
     """Beside ``path``, hidden, of this process alone, and no longer than a disk allows."""
+    return _beside(path, f"{os.getpid()}.tmp")
+
+
+def _beside(path: Path, ending: str) -> Path:
     name = path.name
     if len(os.fsencode(name)) > 200:
         name = f"{name[:25]}.{zlib.crc32(os.fsencode(name)):08x}"  # at most 100 bytes and 9
-    return path.with_name(f".{name}.{os.getpid()}.tmp")
+    return path.with_name(f".{name}.{ending}")
 
 
 @contextmanager

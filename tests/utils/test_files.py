@@ -29,6 +29,11 @@ def test_the_longest_names_that_a_disk_takes(tmp_path, name):
     path = tmp_path / f"{name}.png"
     write_bytes(path, b"new")
     assert list(tmp_path.iterdir()) == [path]
+    path.unlink()
+    for _ in range(2):  # new, and in the place of an old one
+        with new_folder(path) as temporary:
+            (temporary / "a").write_text("1")
+        assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
