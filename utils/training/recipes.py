@@ -46,11 +46,14 @@ class Recipe:
     augment: bool = _value(False, bool, "random flips and 90 degree turns")
     jitter: float = _value(0.0, share, "strength of random gain, offset and noise; 0: none")
     epochs: int = _value(400, positive, "passes over the training images")
-    fixed_norm: int = _value(
+    finish: int = _value(
         0,
         non_negative,
-        "last epochs, in which batch normalisation keeps the statistics of the training images "
-        "as they are in use, and the learning rate begins anew at a quarter",
+        "last epochs, which begin anew with the best weights so far, at a quarter of the learning "
+        "rate, and keep the statistics of batch normalisation",
+    )
+    finish_crop: int = _value(
+        0, non_negative, "side of the windows in these epochs; 0: as in those before"
     )
     batch_size: int = _value(8, batch_size, "images a step, of all GPUs together; or auto")
     lr: float = _value(1e-4, positive_float, "learning rate at its highest")
@@ -126,6 +129,7 @@ _OF_DATASET = {
 _NEEDS = {  # an option: what must hold for it to be read
     "image_size": (lambda r: not r.crop_size, "--crop-size 0"),
     "target_share": (lambda r: r.crop_size, "a --crop-size"),
+    "finish_crop": (lambda r: r.finish and r.crop_size, "a --crop-size and --finish"),
     "val_fraction": (lambda r: r.selection == "validation", "--selection validation"),
 }
 
@@ -147,9 +151,10 @@ def recipe_for(name: str, dataset: str, given: dict[str, Any] | None = None) -> 
             changes |= values
     given = given or {}
     recipe = replace(RECIPES[name], **(changes | given))
-    if recipe.fixed_norm >= recipe.epochs:
+    if recipe.finish >= recipe.epochs:
         raise InputError(
-            f"--fixed-norm {recipe.fixed_norm} of {recipe.epochs} --epochs leaves none before them"
+            f"--finish {recipe.finish} of {recipe.epochs} --epochs leaves none before them; "
+            "give a smaller --finish, 0 for none"
         )
     for option, (holds, need) in _NEEDS.items():
         if option in given and not holds(recipe):

@@ -18,7 +18,7 @@ from torch.nn.functional import mse_loss
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel, update_bn
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -111,6 +111,14 @@ class Trainee:
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
 
+    def begin_anew(self, net: MSCoNet) -> None:
+        """With other weights; the learning rate goes on in its schedule."""
+        self.net.load_state_dict(net.state_dict())
+        if self.averaged:
+            self.averaged.module.load_state_dict(net.state_dict())
+            self.averaged.n_averaged.zero_()
+        self.optimizer.state.clear()
+
     def state(self) -> dict[str, Any]:
         """All but the network's own weights."""
         return {
@@ -201,14 +209,19 @@ def train(
             f"or on images larger than {STRIDE} px"
         )
     batches = EpochBatches(len(training), recipe.batch_size, recipe.seed, group.rank, group.world)
-    loader = DataLoader(
-        TrainingView(samples, training, training_transform(recipe), recipe.seed),
-        batch_sampler=batches,
-        num_workers=runtime.workers,
-        persistent_workers=runtime.workers > 0,
-        pin_memory=device.type == "cuda",
-        worker_init_fn=_leave_group,
-    )
+
+    def loader_of(windows: int) -> DataLoader:
+        transform = training_transform(replace(recipe, crop_size=windows))
+        return DataLoader(
+            TrainingView(samples, training, transform, recipe.seed),
+            batch_sampler=batches,
+            num_workers=runtime.workers,
+            persistent_workers=runtime.workers > 0,
+            pin_memory=device.type == "cuda",
+            worker_init_fn=_leave_group,
+        )
+
+    loader = loader_of(recipe.crop_size)
     trainee = Trainee(recipe, runtime, group, batches.per_epoch, start)
     progress = Progress()
     # a run that was killed before it had saved anything begins again
@@ -266,13 +279,16 @@ def train(
             batches.epoch, batches.start = epoch, progress.step
             bar.set_description(f"epoch {epoch}/{recipe.epochs}")
             start, first = time.perf_counter(), progress.step
-            trainee.norm_is_fixed = epoch > recipe.epochs - recipe.fixed_norm
-            if epoch == recipe.epochs - recipe.fixed_norm + 1 and not first:
-                # the running statistics are of the last few batches, and the weights are not theirs
-                loaded = _loaded(loader, batches, samples, training)
-                with runtime.autocast():
-                    update_bn((images for images, _, _ in loaded), trainee.net, device)
-                record.log("the statistics of batch normalisation are fixed from here")
+            finishing = epoch > recipe.epochs - recipe.finish
+            if finishing and not trainee.norm_is_fixed:
+                trainee.norm_is_fixed = True
+                if recipe.finish_crop and recipe.crop_size:
+                    loader = loader_of(recipe.finish_crop)
+                if epoch == recipe.epochs - recipe.finish + 1 and not first:
+                    group.wait()  # for the leader to have written them
+                    best = checkpoint.load(run / "best.pkl")
+                    trainee.begin_anew(best.net)
+                    record.log(f"begins anew with the weights of epoch {best.info['epoch']}")
             for images, masks, names in _loaded(loader, batches, samples, training):
                 step = (epoch - 1) * batches.per_epoch + progress.step
                 values = train_step(trainee, recipe, runtime, images, masks)
@@ -305,7 +321,8 @@ def train(
 
             line = f"epoch {epoch:3d}/{recipe.epochs}"
             line += f"  loss {progress.loss_sum / batches.per_epoch:.4f}"
-            if epoch % recipe.val_every == 0 or epoch == recipe.epochs:
+            ends = epoch in (recipe.epochs - recipe.finish, recipe.epochs)
+            if epoch % recipe.val_every == 0 or ends:
                 counts = validate(
                     trainee.best_net, chosen_on, validation[group.rank :: group.world], recipe
                 )
@@ -510,12 +527,11 @@ def _ema(decay: float):
 
 
 def _rate(step: int, recipe: Recipe, per_epoch: int) -> float:
-    """Poly schedule (1 - step / steps)^0.9, after a linear rise; again from a quarter once batch
-    normalisation is fixed."""
-    steps = (recipe.epochs - recipe.fixed_norm) * per_epoch
-    if step < steps or not recipe.fixed_norm:
+    """Poly schedule (1 - step / steps)^0.9, after a linear rise; again from a quarter to finish."""
+    steps = (recipe.epochs - recipe.finish) * per_epoch
+    if step < steps or not recipe.finish:
         return min(1.0, (step + 1) / (recipe.warmup + 1)) * max(0.0, 1 - step / steps) ** 0.9
-    return 0.25 * max(0.0, 1 - (step - steps) / (recipe.fixed_norm * per_epoch)) ** 0.9
+    return 0.25 * max(0.0, 1 - (step - steps) / (recipe.finish * per_epoch)) ** 0.9
 
 
 def _sized(samples: PairDataset, index: int, recipe: Recipe) -> tuple[Tensor, Tensor]:

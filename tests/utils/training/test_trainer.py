@@ -144,28 +144,57 @@ def statistics(run, epoch):
     return torch.cat([v.flatten() for n, v in net.state_dict().items() if "running" in n])
 
 
-def test_the_last_epochs_keep_the_statistics_of_normalisation(data_root, tmp_path, monkeypatch):
+def test_the_last_epochs_begin_anew_with_the_best_weights(data_root, tmp_path, monkeypatch):
     run, save = tmp_path / "run", checkpoint.save
 
     def keep(path, net, info, training):
         save(path, net, info, training)
         if path.name == "last.pkl":
             save(path.with_name(f"{training['progress']['epoch'] - 1}.pkl"), net, info, training)
+        elif info["epoch"] == 1:
+            save(path.with_name("best_1.pkl"), net, info, training)
 
     monkeypatch.setattr(checkpoint, "save", keep)
-    train(data_root, run, epochs=4, fixed_norm=2)
+    scripted(monkeypatch, [5, 2, 3, 4, 0])
+    train(data_root, run, epochs=4, finish=2)
+    assert "begins anew with the weights of epoch 1\n" in (run / "log.txt").read_text()
+    assert torch.equal(statistics(run, "best_1"), statistics(run, 1))
     assert not torch.equal(statistics(run, 1), statistics(run, 2))
-    assert not torch.equal(statistics(run, 2), statistics(run, 3))  # now of all training images
-    assert torch.equal(statistics(run, 3), statistics(run, 4))
+    assert torch.equal(statistics(run, 1), statistics(run, 3))
+    assert torch.equal(statistics(run, 1), statistics(run, 4))
     rates = [value for _, value in scalars(run, "training/lr")]
     steps = len(rates) // 4
     assert rates[2 * steps] == pytest.approx(RECIPE.lr / 4)
     assert rates[2 * steps + 1] < rates[2 * steps]
+    name = "decoupling.0.bsgu.lift.weight"
+    best, after, other = (
+        checkpoint.load(run / f"{n}.pkl").net.state_dict()[name] for n in ("best_1", 3, 2)
+    )
+    most = steps * RECIPE.lr / 4  # that Adam moves a weight by, as good as
+    assert 0 < (after - best).abs().max() < 1.5 * most < (after - other).abs().max()
     # its first part is the very run of so many epochs
+    scripted(monkeypatch, [5, 2, 0])
     train(data_root, tmp_path / "short", epochs=2)
     short = checkpoint.load(tmp_path / "short" / "2.pkl").net.state_dict()
     for name, value in checkpoint.load(run / "2.pkl").net.state_dict().items():
         assert torch.equal(value, short[name])
+
+
+def test_the_last_epochs_may_have_windows_of_their_own(data_root, tmp_path, monkeypatch):
+    step, sides = trainer.train_step, []
+
+    def watched(trainee, recipe, runtime, images, masks):
+        sides.append((images.shape[-1], masks.shape[-1]))
+        return step(trainee, recipe, runtime, images, masks)
+
+    monkeypatch.setattr(trainer, "train_step", watched)
+    train(
+        data_root, tmp_path / "run", epochs=3, crop_size=32, finish=1, finish_crop=24, val_every=9
+    )
+    assert sides == [(32, 32)] * 4 + [(24, 24)] * 2
+    # nothing was validated before the last epochs but to begin them with
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert [int(n) for n in re.findall(r"epoch +(\d+)/3 .* validation: ", log)] == [2, 3]
 
 
 def test_same_seed_same_weights_and_another_seed_others(data_root, tmp_path):
@@ -302,7 +331,7 @@ MOMENTS = [
 
 @forked
 def test_killed_at_any_moment_it_goes_on_to_the_very_same_weights(data_root, tmp_path):
-    small = {"save_minutes": 0, "stages": 1, "fixed_norm": 1}
+    small = {"save_minutes": 0, "stages": 1, "finish": 1}
     whole = everything(train(data_root, tmp_path / "whole", **small))
     log = re.sub(r"\d+ s\n", "", (tmp_path / "whole" / "log.txt").read_text())
     losses = scalars(tmp_path / "whole", "training/loss")
@@ -315,7 +344,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_very_same_weights(data_root, tmp
             train(data_root, run, **small)
 
         assert in_child(killed) == -signal.SIGKILL, moment
-        resumed = train(data_root, run, resume=True, stages=1, fixed_norm=1)
+        resumed = train(data_root, run, resume=True, stages=1, finish=1)
         assert torch.equal(everything(resumed), whole), moment
         assert re.sub(r"\d+ s\n", "", (run / "log.txt").read_text()) == log, moment
         assert scalars(run, "training/loss") == losses, moment
