@@ -11,7 +11,7 @@ from utils.data.catalogue import DATA_ROOT, choose_dataset
 from utils.metrics.job import Method, run
 from utils.metrics.protocols import PROTOCOLS
 from utils.metrics.report import TABLE_FORMATS
-from utils.options import InputError, Parser, non_negative, positive, run_door
+from utils.options import InputError, Parser, non_negative, run_door, side
 from utils.results import find_export, read_record
 
 
@@ -52,7 +52,7 @@ def main() -> None:
     )
     kinds = parser.add_mutually_exclusive_group()
     for kind, text in (
-        ("logits", "floats are logits (default in .mat)"),
+        ("logits", "floats are logits (in .mat they are by default)"),
         ("probabilities", "floats are probabilities"),
         ("binary", "values above 0 are targets"),
     ):
@@ -60,13 +60,15 @@ def main() -> None:
     sizes = parser.add_mutually_exclusive_group()
     sizes.add_argument(
         "--size",
-        type=positive,
+        type=side,
         metavar="N",
         help="bring maps and masks to N x N for every protocol; the paper's is 256 (default: as in "
         "prediction, else each protocol's own)",
     )
     sizes.add_argument(
-        "--resize", action="store_true", help="bring maps to the size of their masks first"
+        "--resize",
+        action="store_true",
+        help="bring maps to the size of their masks, for protocols without a size of their own",
     )
     parser.add_argument(
         "--protocols",
@@ -133,9 +135,9 @@ def main() -> None:
         methods,
         masks,
         output,
-        images=arguments.images or masks.with_name("images"),
+        images=arguments.images or masks.resolve().with_name("images"),
         protocols=[PROTOCOLS[name] for name in dict.fromkeys(arguments.protocols)],
-        size=arguments.size or record.get("size"),
+        size=arguments.size or (None if arguments.resize else record.get("size")),
         resize=arguments.resize,
         kind=arguments.kind,
         seed=arguments.seed,

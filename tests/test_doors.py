@@ -94,6 +94,10 @@ def test_prediction_and_score_at_the_size_of_the_paper(trained, door):
     code, out, _ = door("cal_from_mask")
     assert code == 0 and "corrected, 64x64" in out and "published, 64x64" in out
     assert "corrected, 32x32" in door("cal_from_mask", "--size", "32")[1]
+    out = door("cal_from_mask", "--resize")[1]
+    assert "corrected, native size" in out and "published, 256x256" in out
+    metrics = json.loads(Path("results/tiny/metrics.json").read_text())
+    assert (metrics["resize"], metrics["kind"], metrics["seed"]) == (True, None, 0)
 
 
 def test_maps_of_images_that_are_gone_are_removed(trained, door, data_root):
@@ -393,6 +397,27 @@ def test_methods_of_others_are_compared(trained, door, data_root):
     assert (output / "roc.png").is_file()
     # the newest export is still that of t_models.py
     assert door("cal_from_mask")[1].startswith("tiny: ")
+    # a score leaves no pages or pictures of the one before it
+    door("cal_from_mask", "--predictions", "ours=results/tiny/mat", "pictures=results/tiny/img",
+         "--masks", masks)  # fmt: skip
+    assert not list(output.rglob("*.png")) and not list(output.rglob("report.html"))
+
+
+def test_a_folder_may_have_an_equals_sign(trained, door, data_root, monkeypatch):
+    door("t_models")
+    masks = data_root / "tiny" / "test" / "masks"
+    Path("lr=1").mkdir()
+    Path("results/tiny/mat").rename("lr=1/mat")
+    for predictions, name in (
+        ("lr=1/mat", "lr=1"), (Path("lr=1/mat").resolve(), "lr=1"), ("a=lr=1/mat", "a"),
+    ):  # fmt: skip
+        code, out, err = door("cal_from_mask", "--predictions", predictions, "--masks", masks)
+        assert code == 0 and out.startswith(f"{name}: "), err
+    # here, in the folder of the masks
+    maps = Path("lr=1/mat").resolve()
+    monkeypatch.chdir(masks)
+    options = ("--predictions", maps, "--masks", ".", "--output", maps.parent / "scores")
+    assert door("cal_from_mask", *options)[0] == 0
 
 
 def test_senseless_methods(refused, tmp_path):
@@ -401,6 +426,7 @@ def test_senseless_methods(refused, tmp_path):
     assert "NAME= of its own" in refused("cal_from_mask", "--predictions", "a", "b/a", *masks)
     assert "no file in it" in refused("cal_from_mask", "--predictions", "a", *masks)
     assert "not allowed with" in refused("cal_from_mask", "--size", "9", "--resize")
+    assert "from 1 to 16384" in refused("cal_from_mask", "--size", "99999")
 
 
 def test_folders_that_cannot_be_written(trained, refused, data_root):

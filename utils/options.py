@@ -69,6 +69,11 @@ def non_negative(text: str) -> int:
     return _checked(int, text, lambda value: 0 <= value < 2**63, "a whole number of at least 0")
 
 
+def side(text: str) -> int:
+    """The side of an image in px: of at least 1, of at most the largest that is read."""
+    return _checked(int, text, lambda value: 1 <= value <= 16384, "a number of px from 1 to 16384")
+
+
 def positive_float(text: str) -> float:
     """A finite number above 0."""
     return _checked(float, text, lambda value: 0 < value < math.inf, "a number above 0")

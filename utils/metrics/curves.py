@@ -15,6 +15,7 @@ from .protocols import CORRECTED, Map
 BINS = 1 << 16
 # fine where probabilities are undecided, then far out: trained networks reach logits of 100
 FROC_LOGITS = np.r_[np.arange(-4, 8, 0.5), 2 ** np.arange(3, 7.25, 0.25)].astype(np.float32)
+_MINUS_INFINITY = 0xFF80  # the bin
 ROC_STEPS = 200  # of the published ROC
 
 
@@ -44,7 +45,8 @@ class PixelSums(Sums):
 
 def pixel_sums(prediction: Map, true: np.ndarray) -> PixelSums:
     """The histograms of one image; ``true`` is (H, W) bool."""
-    bits = np.ascontiguousarray(prediction.logits(), np.float32).view(np.uint32)
+    logits = np.ascontiguousarray(prediction.logits(), np.float32)
+    bits = (logits + 0.0).view(np.uint32)  # -0.0 and 0.0 are one threshold
     bins = (bits >> 16).astype(np.intp)
     return PixelSums(
         np.bincount(bins.ravel(), minlength=BINS), np.bincount(bins[true], minlength=BINS)
@@ -105,8 +107,7 @@ def froc_sums(prediction: Map, true: Components) -> FrocSums:
             centroids, areas = blobs.components(detected)
         else:
             labels, centroids, areas = unordered_components(detected)
-            if area < logits.size // 8:
-                blobs = _Blobs.cut(logits, labels, len(areas))
+            blobs = _Blobs.cut(logits, labels, len(areas))
         pairs = assign(true.centroids, centroids, CORRECTED.distance)
         hits[i], fa_px[i] = len(pairs), area - sum(int(areas[p]) for _, p in pairs)
     return FrocSums(hits, fa_px, len(true.areas), logits.size)
@@ -170,7 +171,10 @@ def _descending(sums: PixelSums) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     # the bits of positive numbers ascend with their value, those of negative ones descend
     order = np.r_[np.arange(BINS)[positive][::-1], np.arange(BINS)[negative]]
     order = order[sums.pixels[order] > 0]
-    logits = (order.astype(np.uint32) << 16).view(np.float32)
+    bits = order.astype(np.uint32) << 16
+    # the end of a bin that lies next to minus infinity, which itself has a bin of its own
+    bits[(order >= BINS // 2) & (order != _MINUS_INFINITY)] |= 0xFFFF
+    logits = bits.view(np.float32)
     pixels, targets = sums.pixels[order].cumsum(), sums.targets[order].cumsum()
     return np.r_[np.float32(np.inf), logits], np.r_[0, pixels], np.r_[0, targets]
 
@@ -197,7 +201,10 @@ class _Blobs(NamedTuple):
     origins: np.ndarray  # (n, 2) column, row of its corner in the image, less that in the mosaic
 
     @classmethod
-    def cut(cls, logits: np.ndarray, labels: np.ndarray, n: int) -> "_Blobs":
+    def cut(cls, logits: np.ndarray, labels: np.ndarray, n: int) -> "_Blobs | None":
+        """None where that would be no small image: many blobs, or a tall one among others."""
+        if np.count_nonzero(labels) >= logits.size // 8:
+            return None
         pixels = np.flatnonzero(labels)
         owner = labels.ravel()[pixels] - 1
         rows, columns = np.divmod(pixels, labels.shape[1])
@@ -208,6 +215,8 @@ class _Blobs(NamedTuple):
         np.maximum.at(end, owner, points + 1)
         size = end - corner
         begins = np.r_[0, (size[:, 0] + 1).cumsum()]
+        if size[:, 1].max() * begins[-1] > logits.size:
+            return None
         mosaic = np.full((size[:, 1].max(), begins[-1]), -np.inf, np.float32)
         origins = corner - np.stack([begins[:-1], np.zeros(n, np.int64)], axis=1)
         at = points - origins[owner]

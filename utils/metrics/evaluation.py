@@ -86,6 +86,7 @@ def evaluate(
     """
     total: list[Score] | None = None
     doubts: dict[str, int] = {}
+    n_empty = 0
     bar = tqdm(
         total=len(job.files), desc=name, unit="image", dynamic_ncols=True, leave=False, delay=2
     )
@@ -106,10 +107,11 @@ def evaluate(
                 targets.writerows([image.name, *map(_cell, t)] for t in image.targets)
                 if image.doubt:
                     doubts[image.doubt] = doubts.get(image.doubt, 0) + 1
+                n_empty += image.empty
                 on_image(image)
             bar.update(len(chunk.images))
     results = {p.name: _result(p, s) for p, s in zip(job.protocols, total, strict=True)}
-    evaluation = Evaluation(name, results, _warnings(results, doubts))
+    evaluation = Evaluation(name, results, _warnings(results, doubts, n_empty))
     _write_curves(folder / "curve.csv", evaluation)
     write_json(folder / "metrics.json", facts | as_json(evaluation))
     return evaluation
@@ -132,7 +134,8 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
 def _result(protocol: Protocol, sums: Score) -> Result:
     curves = _curves(sums)
     found = figures(sums.counts, protocol)
-    found["roc_auc"] = roc_auc(curves["roc"])
+    area = roc_auc(curves["roc"])
+    found["roc_auc"] = protocol.undefined if area is None else area
     if "precision_recall" in curves:
         found["average_precision"] = average_precision(curves["precision_recall"])
     if "froc" in curves:
@@ -140,9 +143,9 @@ def _result(protocol: Protocol, sums: Score) -> Result:
     return Result(protocol, sums.counts, found, intervals(sums.replicates, protocol), curves)
 
 
-def _warnings(results: dict[str, Result], doubts: dict[str, int]) -> list[str]:
+def _warnings(results: dict[str, Result], doubts: dict[str, int], n_empty: int) -> list[str]:
     n = next(iter(results.values())).counts.n_images
-    found = [doubt for doubt, times in doubts.items() if times == n]
+    found = [doubt for doubt, times in doubts.items() if times + n_empty == n]
     for name, result in results.items():
         if result.counts.n_undecided:
             found.append(

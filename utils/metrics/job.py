@@ -10,8 +10,8 @@ from ..options import InputError
 from . import report as text
 from .evaluation import evaluate
 from .maps import Kind
-from .page import write_page
-from .plots import draw
+from .page import PAGE, write_page
+from .plots import PLOTS, draw
 from .protocols import Protocol
 from .scoring import Image, Job, pair_files
 
@@ -24,11 +24,14 @@ class Method(NamedTuple):
 
     @classmethod
     def parse(cls, argument: str) -> "Method":
-        """``NAME=DIR``; ``DIR`` alone is its own name, ``DIR/mat`` and ``DIR/img`` that of DIR."""
-        name, equals, folder = argument.partition("=")
-        if equals and name:
-            return cls(name, Path(folder))
+        """``NAME=DIR``; ``DIR`` alone is its own name, ``DIR/mat`` and ``DIR/img`` that of DIR.
+
+        What names a folder as it stands, or has a separator before the ``=``, is a ``DIR``.
+        """
         path = Path(argument)
+        name, equals, folder = argument.partition("=")
+        if equals and name and not set(name) & set("/\\") and not path.is_dir():
+            return cls(name, Path(folder))
         stem = path.resolve().parent.name if path.name in ("mat", "img") else path.resolve().name
         return cls(stem, path)
 
@@ -88,7 +91,9 @@ def run(
             method.name,
             job,
             folder,
-            facts | {"predictions": str(method.predictions), "masks": str(masks)},
+            facts
+            | {"predictions": str(method.predictions), "masks": str(masks)}
+            | {"kind": kind, "resize": resize, "seed": seed},
             workers,
             seen.append if report else lambda image: None,
         )
@@ -99,8 +104,12 @@ def run(
         for warning in evaluation.warnings:
             print(f"warning: {warning}")
         print(f"written to {folder / 'metrics.json'}")
+        # nothing is left there of a score before this one
+        old = [folder / PAGE, *(place / f"{n}.png" for n in PLOTS for place in (folder, output))]
+        for path in old:
+            path.unlink(missing_ok=True)
         if report:
-            write_page(folder / "report.html", evaluation, job, seen, images)
+            write_page(folder / PAGE, evaluation, job, seen, images)
             print(f"report: {folder / 'report.html'}")
     if table or len(methods) > 1:
         for protocol in protocols:

@@ -41,19 +41,20 @@ def list_files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
 def read_map(path: Path, kind: Kind | None = None) -> Map:
     """Read ``T`` of a .mat file, a .npy array, or an image.
 
-    Integers are probabilities, over the largest of their type; bool is 0 or 1; floats are logits in
-    a .mat file, and elsewhere what ``kind`` says.
+    Integers of 8 and 16 bits are probabilities, over the largest of their type; bool is 0 or 1; all
+    others are logits in a .mat file, and elsewhere what ``kind`` says.
 
     Args:
         path: the file; its array is (H, W), or has further axes of length 1.
-        kind: what the values are; "binary": > 0 is a target. None: as above.
+        kind: what such others are, in a .mat file, too; "binary": whatever the type, > 0 is a
+            target. None: as above.
 
     Raises:
         InputError: a file that cannot be read, values that are not finite or not of this kind.
     """
     values = _read(path)
     values = np.squeeze(values) if values.ndim > 2 else values
-    if values.ndim != 2 or values.dtype.kind not in "buif":
+    if values.ndim != 2 or not values.size or values.dtype.kind not in "buif":
         raise InputError(
             f"{path}: expected a map (H, W) of numbers, not {values.dtype} of shape {values.shape}"
         )
@@ -65,8 +66,6 @@ def read_map(path: Path, kind: Kind | None = None) -> Map:
     if kind == "binary" or values.dtype.kind == "b":
         return Map((values > 0).astype(np.float32), are_logits=False)
     if values.dtype in (np.uint8, np.uint16):
-        if kind == "logits":
-            raise InputError(f"{path}: {values.dtype} values are no logits; leave out --logits")
         return Map(unit_interval(values), are_logits=False)
     if kind is None:
         if path.suffix.lower() != ".mat":
@@ -85,7 +84,7 @@ def read_map(path: Path, kind: Kind | None = None) -> Map:
 def doubt(prediction: Map) -> str | None:
     """What a map would look like if it were of another kind than it was read as.
 
-    One such map proves nothing; a whole folder of them does.
+    One such map proves nothing; a whole folder of them does, empty maps aside.
     """
     low, high = prediction.values.min(), prediction.values.max()
     if prediction.are_logits and low >= 0 and high <= 1:
@@ -93,6 +92,11 @@ def doubt(prediction: Map) -> str | None:
     if not prediction.are_logits and 0 < high < 1.5 / 255:
         return "no level is above 1: if they are masks of 0 and 1, give --binary"
     return None
+
+
+def is_empty(prediction: Map) -> bool:
+    """Probability 0 everywhere: looks the same of every kind."""
+    return not prediction.are_logits and not prediction.values.any()
 
 
 def _read(path: Path) -> np.ndarray:

@@ -15,8 +15,9 @@ from .counts import compare
 from .evaluation import Evaluation
 from .matching import hit_by
 from .plots import draw
-from .scoring import Image, Job, at_size, image_iou, read_pair
+from .scoring import Image, Job, Pair, image_iou
 
+PAGE = "report.html"
 THUMBNAIL = 384  # px, the longest side of a picture
 
 _STYLE = """
@@ -137,10 +138,8 @@ def _card(
     pictures: dict[str, Path],
 ) -> str:
     protocol = job.protocols[0]
-    stored, levels = read_pair(
-        prediction_file, mask_file, job.kind, job.resize or bool(protocol.size)
-    )
-    prediction, true = at_size(stored, protocol.mask(levels), protocol.size)
+    pair = Pair.read(prediction_file, mask_file, job.kind)
+    prediction, true = pair.sized(protocol, job.resize)
     _, true_parts, predicted_parts, pairs = compare(prediction, true, protocol)
     if image.name in pictures:
         picture = read_image(pictures[image.name])

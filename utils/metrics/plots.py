@@ -12,6 +12,7 @@ _AXES = {
     "froc": ("Fa (false pixels per pixel)", "Pd", 1e-8),
     "precision_recall": ("recall of pixels", "precision of pixels", None),
 }
+PLOTS = tuple(_AXES)  # what `draw` may give
 _AXES_OF_TARGETS = ("false positive rate of pixels", "touched targets", 1e-7)
 
 

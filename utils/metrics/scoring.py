@@ -51,7 +51,8 @@ class Image(NamedTuple):
     name: str
     counts: Counts
     targets: list[Target]
-    doubt: str | None
+    doubt: str | None  # see `maps.doubt`
+    empty: bool  # see `maps.is_empty`
 
 
 class Chunk(NamedTuple):
@@ -65,7 +66,7 @@ class Job(NamedTuple):
     files: Sequence[tuple[str, Path, Path]]  # name, prediction, mask
     protocols: Sequence[Protocol]
     kind: Kind | None = None
-    resize: bool = False  # bring predictions to the size of their mask
+    resize: bool = False  # bring predictions to the size of their mask, where a protocol has none
     seed: int = 0
 
 
@@ -109,51 +110,52 @@ def score(job: Job, workers: int = 0) -> Iterator[Chunk]:
         yield from pool.map(_score_chunk, chunks)
 
 
-def read_pair(
-    prediction: Path, mask: Path, kind: Kind | None, resized: bool
-) -> tuple[Map, np.ndarray]:
-    """A map, and the mask's levels of the same size.
+class Pair(NamedTuple):
+    """A map and the levels of its mask, as they are stored."""
 
-    Raises:
-        InputError: a file that cannot be read, or sizes that differ and ``resized`` is false.
-    """
-    found, levels = read_map(prediction, kind), read_mask_levels(mask)
-    if found.values.shape != levels.shape:
-        if not resized:
+    file: Path  # of the map
+    prediction: Map
+    levels: np.ndarray
+
+    @classmethod
+    def read(cls, prediction: Path, mask: Path, kind: Kind | None) -> "Pair":
+        """Raises InputError for a file that cannot be read."""
+        return cls(prediction, read_map(prediction, kind), read_mask_levels(mask))
+
+    def sized(self, protocol: Protocol, resized: bool) -> tuple[Map, np.ndarray]:
+        """What a protocol compares: a map (bilinear) and a mask (nearest, bool) of one size.
+
+        Each is sampled once at most: to the protocol's size, or where it has none, the map to that
+        of the mask.
+
+        Raises:
+            InputError: the protocol has no size, those stored differ, and ``resized`` is false.
+        """
+        prediction, true = self.prediction, protocol.mask(self.levels)
+        if protocol.size:
+            true = resize(true, protocol.size, nearest=True)
+        elif prediction.values.shape != true.shape and not resized:
             raise InputError(
-                f"{prediction}: {_size(found.values)}, but its mask has {_size(levels)}; --resize "
-                "brings predictions to the masks' size, --size both to one size"
+                f"{self.file}: {_size(prediction.values)}, but its mask has {_size(true)}; "
+                "--resize brings predictions to the masks' size, --size both to one size"
             )
-        found = replace(found, values=resize(found.values, levels.shape))
-    return found, levels
-
-
-def at_size(prediction: Map, true: np.ndarray, size: int | None) -> tuple[Map, np.ndarray]:
-    """A map (bilinear) and a mask (nearest) at size x size; None: as they are."""
-    if not size:
-        return prediction, true
-    values = resize(prediction.values, size)
-    return replace(prediction, values=values), resize(true, size, nearest=True)
+        return replace(prediction, values=resize(prediction.values, true.shape)), true
 
 
 def _score_chunk(job: Job) -> Chunk:
     total: list[Score] | None = None
     images = []
-    sizes = {protocol.size for protocol in job.protocols}
     for name, prediction_file, mask_file in job.files:
-        # where all protocols bring both to one size, the sizes as stored need not agree
-        if None in sizes or job.resize:
-            prediction, levels = read_pair(prediction_file, mask_file, job.kind, job.resize)
-        else:
-            prediction, levels = read_map(prediction_file, job.kind), read_mask_levels(mask_file)
+        pair = Pair.read(prediction_file, mask_file, job.kind)
         scores = []
         for protocol in job.protocols:
-            sized, true = at_size(prediction, protocol.mask(levels), protocol.size)
+            sized, true = pair.sized(protocol, job.resize)
             comparison = compare(sized, true, protocol)
             scores.append(_score(name, sized, true, comparison, protocol, job.seed))
             if protocol is job.protocols[0]:
                 targets = _targets(sized, comparison)
-                images.append(Image(name, comparison.counts, targets, maps.doubt(prediction)))
+                doubt, empty = maps.doubt(pair.prediction), maps.is_empty(pair.prediction)
+                images.append(Image(name, comparison.counts, targets, doubt, empty))
         total = [a + b for a, b in zip(total, scores, strict=True)] if total else scores
     return Chunk(total or [], images)
 

@@ -76,6 +76,18 @@ def test_levels_of_eight_bits_are_kept_apart():
     assert thresholds[1] == np.inf and (np.diff(thresholds[1:]) < 0).all()
 
 
+def test_a_threshold_is_reached_by_all_that_it_counts():
+    logits = np.float32([[-np.inf, -5.01, -5.0, -1e-30, 0.0, 1e-30, 5.01, np.inf]])
+    thresholds, x, _ = roc(pixel_sums(Map(logits), np.zeros(logits.shape, bool)))
+    for threshold, share in zip(thresholds[1:], x[1:], strict=True):
+        assert share == (logits >= threshold).mean(), threshold
+
+
+def test_zero_has_no_sign():
+    sums = pixel_sums(Map(np.float32([[-0.0, 0.0]])), np.array([[True, False]]))
+    assert roc_auc(roc(sums)) == 0.5
+
+
 def test_without_pixels_there_is_no_curve():
     assert roc_auc(roc(PixelSums())) is None
     assert average_precision(precision_recall(PixelSums())) is None
@@ -104,6 +116,22 @@ def test_froc_equals_counting_at_each_threshold(seed, lift):
         counts = count(Map((logits > threshold) - np.float32(0.5)), true)
         assert (sums.hits[i], sums.fa_px[i]) == (counts.n_hits, counts.fa_px), threshold
     assert (sums.n_targets, sums.n_pixels) == (counts.n_targets, true.size)
+
+
+def test_froc_of_one_tall_blob_among_many(monkeypatch):
+    logits = np.full((200, 200), -9, np.float32)
+    logits[::3, 2::3] = -3  # side by side, as high as the line: many times the image
+    logits[:, 0] = 1
+    made, full = [], np.full
+
+    def watched(shape, *arguments):
+        made.append(np.prod(shape))
+        return full(shape, *arguments)
+
+    monkeypatch.setattr(np, "full", watched)
+    sums = froc_sums(Map(logits), components(np.zeros(logits.shape, bool)))
+    assert max(made, default=0) <= logits.size
+    assert sums.fa_px[0] == (logits > FROC_LOGITS[0]).sum() and sums.fa_px[9] == 200
 
 
 def test_pd_at_a_limit_of_fa():

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import scipy.io
 
+from utils.data.images import encode_png, read_levels
 from utils.metrics import report
 from utils.metrics.counts import Counts, count
 from utils.metrics.curves import Curve
@@ -79,6 +80,28 @@ def test_a_folder_of_another_kind_is_doubted(folders, tmp_path):
     job = Job(pair_files(*folders), [CORRECTED])
     (warning,) = evaluate("ours", job, tmp_path / "out", {}).warnings
     assert "--probabilities" in warning
+
+
+def test_empty_maps_hide_no_doubt(folders, tmp_path):
+    for path in folders[0].iterdir():
+        levels = (scipy.io.loadmat(path)["T"] > 0).astype(np.uint8)
+        path.with_suffix(".png").write_bytes(encode_png(levels))
+        path.unlink()
+    job = Job(pair_files(*folders), [CORRECTED])
+    (warning,) = evaluate("ours", job, tmp_path / "out", {}).warnings
+    assert "--binary" in warning
+    for path in folders[0].iterdir():
+        path.write_bytes(encode_png(np.zeros_like(read_levels(path))))
+    assert not evaluate("ours", job, tmp_path / "out", {}).warnings
+
+
+def test_the_published_auc_without_targets_is_zero(folders, tmp_path):
+    for path in folders[1].iterdir():
+        path.write_bytes(encode_png(np.zeros_like(read_levels(path))))
+    job = Job(pair_files(*folders), [CORRECTED, PUBLISHED])
+    results = evaluate("ours", job, tmp_path / "out", {}).results
+    assert results["corrected"].figures["roc_auc"] is None
+    assert results["published"].figures["roc_auc"] == 0
 
 
 def test_thinning_keeps_the_line():

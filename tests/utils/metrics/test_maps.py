@@ -4,7 +4,7 @@ import pytest
 import scipy.io
 
 from utils.data.images import encode_png
-from utils.metrics.maps import doubt, list_files, read_map
+from utils.metrics.maps import doubt, is_empty, list_files, read_map
 from utils.metrics.protocols import Map
 from utils.options import InputError
 
@@ -36,6 +36,7 @@ shares = np.array([[0.0, 0.25], [1.0, 0.75]])
         ("a.npy", np.array([[0, 51], [255, 204]], np.uint8), None, [[0, 0.2], [1, 0.8]], False),
         ("a.npy", np.array([[0, 3], [-1, 2]]), "binary", [[0, 1], [0, 1]], False),
         ("a.png", np.array([[0, 51], [255, 204]], np.uint8), None, [[0, 0.2], [1, 0.8]], False),
+        ("a.png", np.array([[0, 51]], np.uint8), "logits", [[0, 0.2]], False),
         ("a.PNG", np.array([[0, 1], [1, 0]], np.uint8), "binary", [[0, 1], [1, 0]], False),
         ("a.tif", np.array([[0, 13107], [65535, 0]], np.uint16), None, [[0, 0.2], [1, 0]], False),
         ("a.tiff", logits.astype(np.float32), "logits", logits, True),
@@ -53,7 +54,7 @@ def test_every_kind_of_file(tmp_path, name, values, kind, expected, are_logits):
         ("a.npy", logits, None, "say what they are: --logits or --probabilities"),
         ("a.tif", logits.astype(np.float32), None, "say what they are"),
         ("a.npy", logits, "probabilities", "values from -3 to 9 are no probabilities"),
-        ("a.png", np.zeros((2, 2), np.uint8), "logits", "uint8 values are no logits"),
+        ("a.npy", np.zeros((0, 5)), "logits", r"not float64 of shape \(0, 5\)"),
         ("a.mat", np.array([[np.nan, 1]]), None, "NaN or infinity"),
         ("a.npy", np.array([[np.inf, 1]]), "logits", "NaN or infinity"),
         ("a.mat", np.full((2, 2), 1e300), None, "NaN or infinity"),
@@ -101,3 +102,6 @@ def test_doubts():
     assert "--binary" in doubt(Map(np.float32([[0, 1 / 255]]), are_logits=False))
     assert doubt(Map(np.float32([[0, 0]]), are_logits=False)) is None
     assert doubt(Map(logits.astype(np.float32))) is None
+    assert is_empty(Map(np.float32([[0, 0]]), are_logits=False))
+    assert not is_empty(Map(np.float32([[0, 1 / 255]]), are_logits=False))
+    assert not is_empty(Map(np.float32([[0, 0]])))  # probability 0.5

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from utils.data.images import encode_png
 from utils.metrics.evaluation import evaluate
 from utils.metrics.page import write_page
 from utils.metrics.plots import draw
@@ -52,6 +53,25 @@ def test_without_pictures_the_probability_is_shown(folders, tmp_path):
     evaluation = evaluate("m", job, tmp_path, {}, on_image=seen.append)
     write_page(tmp_path / "report.html", evaluation, job, seen, tmp_path / "nowhere")
     assert (tmp_path / "report.html").read_text(encoding="utf-8").count("<image href=") == 20
+
+
+def test_a_map_of_another_size_is_drawn_as_it_was_counted(tmp_path):
+    logits = np.full((256, 256), -9, np.float32)
+    logits[40:42, 40:42] = 4
+    logits[99, 99] = 3
+    levels = np.where(logits > 0, 255, 0).astype(np.uint8).repeat(2, 0).repeat(2, 1)
+    for folder in ("maps", "masks"):
+        (tmp_path / folder).mkdir()
+    np.save(tmp_path / "maps" / "a.npy", logits)
+    (tmp_path / "masks" / "a.png").write_bytes(encode_png(levels))
+    files = pair_files(tmp_path / "maps", tmp_path / "masks")
+    for resized in (False, True):
+        job, seen = Job(files, [PUBLISHED], "logits", resized), []
+        evaluation = evaluate("m", job, tmp_path, {}, on_image=seen.append)
+        write_page(tmp_path / "report.html", evaluation, job, seen, tmp_path / "nowhere")
+        text = (tmp_path / "report.html").read_text(encoding="utf-8")
+        assert "2/2 hit, 0 false" in text
+        assert text.count('<path class="truth"') == 2 and '<path class="missed"' not in text
 
 
 def test_curves_of_several_methods_are_drawn_together(folders, tmp_path):

@@ -89,6 +89,21 @@ def test_sizes_that_differ(folders):
     assert sums(score(job(folders, protocols=[PUBLISHED])))[0][0].counts.n_images == 20
 
 
+def test_a_map_is_resized_once(tmp_path):
+    logits = np.full((256, 256), -9, np.float32)
+    logits[40:42, 40:42] = 4
+    logits[99, 99] = 3  # lost where it is first brought to 512 and then back
+    levels = np.where(logits > 0, 255, 0).astype(np.uint8).repeat(2, 0).repeat(2, 1)
+    for folder in ("maps", "masks"):
+        (tmp_path / folder).mkdir()
+    np.save(tmp_path / "maps" / "a.npy", logits)
+    (tmp_path / "masks" / "a.png").write_bytes(encode_png(levels))
+    both = job((tmp_path / "maps", tmp_path / "masks"), kind="logits", resize=True)
+    corrected, published = sums(score(both))[0]
+    assert (published.counts.n_hits, published.counts.tp_px, published.counts.fn_px) == (2, 5, 0)
+    assert corrected.counts.n_pixels == 512 * 512
+
+
 def test_a_method_that_writes_pictures_scores_as_its_logits(folders, tmp_path):
     pictures = tmp_path / "png"
     pictures.mkdir()
