@@ -13,6 +13,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from utils import checkpoint
 from utils.data.catalogue import BUILTIN, DATA_ROOT, choose_dataset
 from utils.options import (
@@ -133,7 +135,8 @@ def main() -> None:
                 raise InputError(f"{run}: stopped before it had saved anything; begin it again")
             root = arguments.data_root or Path(config["data_root"])
             dataset = choose_dataset(config["dataset"], root)
-            recipe, name = recipe_from(config.get("recipe")), config.get("recipe_name", "")
+            recipe = recipe_from(config.get("recipe"), run / "config.json")
+            name = config.get("recipe_name", "")
             origin = {k: config[k] for k in ("recipe_name", "origin", "begun_with") if k in config}
         else:
             dataset = choose_dataset(arguments.dataset, arguments.data_root or DATA_ROOT)
@@ -167,16 +170,22 @@ def main() -> None:
         if recipe.batch_size == AUTO and group.leads:
             recipe = replace(recipe, batch_size=fitting(recipe, runtime) * group.world)
     run, recipe = group.share((run, recipe))
-    train(
-        recipe,
-        dataset,
-        run,
-        runtime=runtime,
-        group=group,
-        origin=origin,
-        start=start.net if start else None,
-        resume=bool(arguments.resume),
-    )
+    try:
+        train(
+            recipe,
+            dataset,
+            run,
+            runtime=runtime,
+            group=group,
+            origin=origin,
+            start=start.net if start else None,
+            resume=bool(arguments.resume),
+        )
+    except torch.cuda.OutOfMemoryError as error:
+        raise InputError(
+            f"{dataset}: batches of {recipe.batch_size}, or the images to validate on, do not fit "
+            "into the GPU's memory; begin again with a smaller --batch-size or --crop-size"
+        ) from error
     if group.leads:
         print(f"weights: {run / 'best.pkl'}")
     group.close()

@@ -35,7 +35,9 @@ class Group:
                         "GPUs; lower --nproc_per_node, or --device cpu"
                     )
                 torch.cuda.set_device(self.local_rank)
-            dist.init_process_group("nccl" if on_gpu else "gloo", timeout=timeout)
+            # NCCL is not for Windows
+            backend = "nccl" if on_gpu and dist.is_nccl_available() else "gloo"
+            dist.init_process_group(backend, timeout=timeout)
 
     @classmethod
     def alone(cls) -> "Group":

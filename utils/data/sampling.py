@@ -48,11 +48,13 @@ class EpochBatches(Sampler):
         rank: of this process, of ``world`` processes.
 
     Raises:
-        InputError: a batch that the processes cannot share equally.
+        InputError: a batch that the processes cannot share equally, fewer images than processes.
     """
 
     def __init__(self, length: int, batch_size: int, seed: int, rank: int = 0, world: int = 1):
-        self.batch_size = min(batch_size, length)
+        if length < world:
+            raise InputError(f"{length} images to train on cannot be shared by {world} processes")
+        self.batch_size = min(batch_size, length // world * world)
         if self.batch_size % world:
             raise InputError(
                 f"batches of {self.batch_size} images cannot be shared by {world} processes "

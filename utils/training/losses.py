@@ -6,6 +6,7 @@ Shape: (N, 1, H, W) each, mask in [0, 1] -> a scalar, the mean over images where
 import math
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -28,9 +29,15 @@ def soft_iou_pooled(logits: Tensor, mask: Tensor) -> Tensor:
     """`soft_iou_bce` + the soft IoU loss of the batch taken as one image.
 
     The IoU of a data set is pooled in this way: a false alarm counts against all targets. That of
-    one image without targets saturates: p of 100 px and of 200 px cost nearly the same.
+    one image without targets saturates: p of 100 px and of 200 px cost nearly the same. Of several
+    processes, the batch is that of all.
     """
-    both, predicted, true = (area.sum() for area in _areas(logits, mask))
+    areas = torch.stack([area.sum() for area in _areas(logits, mask)])
+    if dist.is_available() and dist.is_initialized():
+        from torch.distributed.nn.functional import all_reduce  # with a gradient
+
+        areas = all_reduce(areas)
+    both, predicted, true = areas
     pooled = 1 - (both + 1) / (predicted + true - both + 1)
     return soft_iou_bce(logits, mask) + pooled
 

@@ -2,6 +2,7 @@
 
 import argparse
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
 from ..data.catalogue import BUILTIN, same_name
@@ -156,6 +157,8 @@ def recipe_for(name: str, dataset: str, given: dict[str, Any] | None = None) -> 
             f"--finish {recipe.finish} of {recipe.epochs} --epochs leaves none before them; "
             "give a smaller --finish, 0 for none"
         )
+    if recipe.finish and recipe.patience:
+        raise InputError("--patience would end a run before its --finish; give one of them as 0")
     for option, (holds, need) in _NEEDS.items():
         if option in given and not holds(recipe):
             raise InputError(f"{_flag(option)} has no effect here without {need}")
@@ -194,7 +197,7 @@ def given_options(arguments: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def recipe_from(values: Any) -> Recipe:
+def recipe_from(values: Any, file: Path) -> Recipe:
     """The recipe of a configuration file.
 
     Raises:
@@ -202,7 +205,7 @@ def recipe_from(values: Any) -> Recipe:
     """
     names = {f.name for f in fields(Recipe)}
     if not isinstance(values, dict) or values.keys() != names:
-        raise InputError("its recipe is not one of this version")
+        raise InputError(f"{file}: its recipe is not one of this version; begin a new run")
     return Recipe(**values)
 
 

@@ -66,18 +66,19 @@ def memory_mib(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
-def largest_batch(step: Callable[[int], Any], limit: int = 1024) -> int:
+def largest_batch(step: Callable[[int], Any], limit: int = 1024, least: int = 1) -> int:
     """The largest power of two of images with which a training step fits into memory.
 
     Args:
         step: runs one, with so many images; raises OutOfMemoryError where they do not fit.
         limit: not more than this.
+        least: not fewer than this.
 
     Raises:
-        InputError: not even one fits.
+        InputError: not even these fit.
     """
     fits = 0
-    size = 1
+    size = least
     while size <= limit:
         try:
             step(size)
@@ -85,5 +86,5 @@ def largest_batch(step: Callable[[int], Any], limit: int = 1024) -> int:
             break
         fits, size = size, 2 * size
     if not fits:
-        raise InputError("--batch-size auto: not even one image fits into the GPU's memory")
+        raise InputError(f"--batch-size auto: the GPU's memory does not hold a batch of {least}")
     return fits

@@ -54,6 +54,7 @@ class Progress:
     loss_sum: float = 0.0  # over these steps
     best: dict[str, Any] = field(default_factory=dict)  # figures of the best epoch, and its number
     waited: int = 0  # validations since then
+    begun_anew: bool = False  # whether the last epochs, which finish, have begun
     lines: list[str] = field(default_factory=list)  # of log.txt
 
 
@@ -134,7 +135,11 @@ class Trainee:
         self.net.load_state_dict(net.state_dict())
         if self.averaged:
             self.averaged.load_state_dict(state["averaged"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        fused = self.optimizer.defaults["fused"]  # as suits this device, not the saved one
+        self.optimizer.load_state_dict(
+            state["optimizer"]
+            | {"param_groups": [g | {"fused": fused} for g in state["optimizer"]["param_groups"]]}
+        )
         self.schedule.load_state_dict(state["schedule"])
         if state["scaler"] and self.scaler.is_enabled():  # else begun, or gone on, without fp16
             self.scaler.load_state_dict(state["scaler"])
@@ -284,11 +289,13 @@ def train(
                 trainee.norm_is_fixed = True
                 if recipe.finish_crop and recipe.crop_size:
                     loader = loader_of(recipe.finish_crop)
-                if epoch == recipe.epochs - recipe.finish + 1 and not first:
+                if not progress.begun_anew:
                     group.wait()  # for the leader to have written them
                     best = checkpoint.load(run / "best.pkl")
                     trainee.begin_anew(best.net)
+                    progress.begun_anew = True
                     record.log(f"begins anew with the weights of epoch {best.info['epoch']}")
+                    save()  # from here on best.pkl may be of these epochs
             for images, masks, names in _loaded(loader, batches, samples, training):
                 step = (epoch - 1) * batches.per_epoch + progress.step
                 values = train_step(trainee, recipe, runtime, images, masks)
@@ -430,6 +437,10 @@ def fitting(recipe: Recipe, runtime: Runtime) -> int:
     runtime.prepare()
     runtime = replace(runtime, compiled=False)  # it would compile for each size
     side = recipe.crop_size or recipe.image_size
+    if recipe.finish and recipe.crop_size:
+        side = max(side, recipe.finish_crop)
+    # one that reads other processes' areas would wait for them; it takes no more memory than this
+    recipe = replace(recipe, loss="soft_iou_bce")
 
     def step(size: int) -> None:
         gc.collect()  # a trainee's optimiser and schedule hold each other
@@ -442,7 +453,7 @@ def fitting(recipe: Recipe, runtime: Runtime) -> int:
         if torch.cuda.max_memory_allocated(runtime.device) > 0.9 * room:
             raise torch.cuda.OutOfMemoryError  # validation and fragments need some, too
 
-    found = largest_batch(step)
+    found = largest_batch(step, least=2 if side <= STRIDE else 1)  # one value has no variance
     gc.collect()
     torch.cuda.empty_cache()
     return found

@@ -74,6 +74,13 @@ def test_an_epoch_can_be_entered_anywhere_and_shared(length, size, start, world)
     assert len(whole) == len(batches) == whole.per_epoch == length // min(size, length)
     whole.start = min(start, len(batches))
     assert list(whole) == batches[whole.start :] and len(whole) == len(batches) - whole.start
+    if length < world:
+        with pytest.raises(InputError, match="cannot be shared by"):
+            EpochBatches(length, size, 2, 0, world)
+        return
+    if length // world * world < min(size, length):  # as many as they can share
+        size = length // world * world
+        batches = list(EpochBatches(length, size, seed=2))
     if min(size, length) % world:
         with pytest.raises(InputError, match="choose a multiple as --batch-size"):
             EpochBatches(length, size, 2, 0, world)

@@ -1,5 +1,6 @@
 import argparse
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
@@ -62,6 +63,7 @@ def test_only_what_is_given_counts():
     [
         ("default", {"image_size": 128}, "--image-size has no effect here without --crop-size 0"),
         ("default", {"finish": 9, "epochs": 9}, "--finish 9 of 9 --epochs leaves none before"),
+        ("default", {"finish": 1, "patience": 3}, "--patience would end a run before its --fini"),
         ("default", {"finish_crop": 64}, "--finish-crop has no effect .* a --crop-size and --fini"),
         ("published", {"target_share": 0.1}, "--target-share has no effect .* a --crop-size"),
         ("published", {"val_fraction": 0.2}, "without --selection validation"),
@@ -88,7 +90,9 @@ def test_help_shows_every_default():
 
 
 def test_a_recipe_is_read_back():
-    assert recipe_from(asdict(RECIPES["demo"])) == RECIPES["demo"]
+    assert recipe_from(asdict(RECIPES["demo"]), Path("x")) == RECIPES["demo"]
     for values in (None, {}, asdict(Recipe()) | {"more": 1}):
-        with pytest.raises(InputError, match="not one of this version"):
-            recipe_from(values)
+        with pytest.raises(
+            InputError, match=r"config\.json: .* not one of this version; begin a new"
+        ):
+            recipe_from(values, Path("config.json"))

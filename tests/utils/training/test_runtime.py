@@ -30,5 +30,5 @@ def test_where_nothing_fits():
     def step(size):
         raise torch.cuda.OutOfMemoryError
 
-    with pytest.raises(InputError, match="not even one image fits"):
-        largest_batch(step)
+    with pytest.raises(InputError, match="does not hold a batch of 2"):
+        largest_batch(step, least=2)
