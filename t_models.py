@@ -38,7 +38,7 @@ from utils.prediction.job import (
 )
 from utils.prediction.journal import JOURNAL
 from utils.prediction.predictor import Predictor
-from utils.prediction.sources import find_sources, title
+from utils.prediction.sources import find_sources, origins, title
 from utils.results import read_record
 
 
@@ -184,7 +184,7 @@ def _predict_files(arguments: Namespace, device: torch.device, group: Group) -> 
     )
     if "stages" in (arguments.save or ()) and weights.suffix.lower() == ".onnx":
         raise InputError(f"{weights}: an ONNX export has no stages; use the .pkl it is from")
-    job = Job(folder, **_job_options(arguments))
+    job = Job(folder, origins=origins(arguments.images), **_job_options(arguments))
     if group.leads:
         print(f"{weights}: predicting {len(sources)} files")
     return _report(predict_files(predictor, sources, job, group), job, group)

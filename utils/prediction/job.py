@@ -60,6 +60,8 @@ class Job:
         strict: stop at the first file that cannot be read.
         read: an image file to (H, W) uint8, uint16 or float32.
         read_size: what ``read`` brings images to, px square; 0: it does not.
+        origins: folders that the images are from, kept in the journal; outputs of images from
+            others only are not mixed with theirs. None given: the images may be from anywhere.
     """
 
     folder: Path
@@ -69,6 +71,7 @@ class Job:
     strict: bool = False
     read: Read = read_photo
     read_size: int = 0
+    origins: tuple[str, ...] = ()
 
 
 class Outcome(NamedTuple):
@@ -88,11 +91,13 @@ def predict_files(
 
     Raises:
         InputError: outputs that cannot be written, weights that predict no finite numbers, an
-            earlier job of other settings; with ``strict`` also a file that cannot be read.
+            earlier job of images from elsewhere or, to be gone on with, of other settings; with
+            ``strict`` also a file that cannot be read.
     """
     group = group or Group.alone()
     make_folder(job.folder)
-    journal = Journal(job.folder, _settings(predictor, job), group, keep=job.skip_existing)
+    settings = _settings(predictor, job)
+    journal = Journal(job.folder, settings, group, job.skip_existing, job.origins)
     return _predict(predictor, sources, job, group, journal)
 
 

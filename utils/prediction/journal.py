@@ -3,7 +3,7 @@
 import csv
 import json
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +37,32 @@ class Journal:
         settings: what the outputs depend on.
         group: the processes of the job.
         keep: go on with an earlier job; else forget it.
+        origins: folders that the files are from.
 
     Raises:
-        InputError: there is an earlier job to go on with, but of other settings.
+        InputError: there is an earlier job of files from other folders, or to go on with, but of
+            other settings.
     """
 
-    def __init__(self, folder: Path, settings: dict[str, Any], group: Group, keep: bool):
+    def __init__(
+        self,
+        folder: Path,
+        settings: dict[str, Any],
+        group: Group,
+        keep: bool,
+        origins: Sequence[str] = (),
+    ):
         self._folder, self._group = folder, group
         self._settings = json.loads(json.dumps(settings))  # as they are read back
+        self._head = {"settings": self._settings, "origins": list(origins)}
         self._part = folder / f"images.part{group.rank}.jsonl"
         self._lock = threading.Lock()
+        others = self._origins_before()
+        if others and not others & set(origins):
+            raise InputError(
+                f"{folder}: holds outputs of images from {min(others)}; choose another folder with "
+                "--results, or remove it"
+            )
         self.earlier = self._read() if keep else {}  # entries by name
         group.wait()  # until all have read it
         if group.leads:
@@ -55,7 +71,7 @@ class Journal:
             for path in () if keep else (folder / table for table in _TABLES):
                 path.unlink(missing_ok=True)
         group.wait()
-        append_line(self._part, json.dumps({"settings": self._settings}))
+        append_line(self._part, json.dumps(self._head))
 
     def add(self, entry: Entry) -> None:
         """From any thread."""
@@ -84,34 +100,40 @@ class Journal:
 
     def _write_whole(self, entries: Iterable[Entry]) -> None:
         with new_text(self._folder / JOURNAL) as file:
-            for line in ({"settings": self._settings}, *entries):
+            for line in (self._head, *entries):
                 file.write(json.dumps(line) + "\n")
         for path in self._folder.glob(_PARTS):
             path.unlink()
 
     def _read(self) -> dict[str, Entry]:
         entries = {}
+        for entry in self._lines():
+            if "settings" not in entry:
+                entries[entry["name"]] = entry
+            elif entry["settings"] != self._settings:
+                differing = {
+                    key
+                    for key, value in self._settings.items()
+                    if entry["settings"].get(key) != value
+                }
+                raise InputError(
+                    f"{self._folder}: was made with other {', '.join(sorted(differing))}; "
+                    "repeat those, or leave out --skip-existing"
+                )
+        return entries
+
+    def _origins_before(self) -> set[str]:
+        return {origin for entry in self._lines() for origin in entry.get("origins", ())}
+
+    def _lines(self) -> Iterator[Entry]:
         for path in (self._folder / JOURNAL, *sorted(self._folder.glob(_PARTS))):
             if not path.exists():
                 continue
             for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
                 try:
-                    entry = json.loads(line)
+                    yield json.loads(line)
                 except ValueError:  # cut off in a crash
                     continue
-                if "settings" not in entry:
-                    entries[entry["name"]] = entry
-                elif entry["settings"] != self._settings:
-                    differing = {
-                        key
-                        for key, value in self._settings.items()
-                        if entry["settings"].get(key) != value
-                    }
-                    raise InputError(
-                        f"{self._folder}: was made with other {', '.join(sorted(differing))}; "
-                        "repeat those, or leave out --skip-existing"
-                    )
-        return entries
 
 
 def _write_tables(folder: Path, entries: list[Entry]) -> None:

@@ -22,9 +22,8 @@ _TOO_LITTLE = ("out of memory", "not enough memory", "allocate memory", "bad all
 _TOO_LITTLE += ("failed to allocate", "bad_alloc")
 
 
-class Maps(NamedTuple):
-    target: np.ndarray  # (N, H, W) float32, logits
-    background: np.ndarray  # (N, H, W) float32, B'_K
+# (N, H, W) float32 each: logits of targets and, where it is wanted, the background B'_K
+Maps = tuple[np.ndarray, ...]
 
 
 class StageMaps(NamedTuple):
@@ -41,7 +40,7 @@ class Network(Protocol):
     info: dict[str, Any]  # data set, epoch and the like, as `checkpoint.save` took them
     sha256: str  # of the file of weights in PyTorch's format
 
-    def __call__(self, images: np.ndarray) -> Maps:
+    def __call__(self, images: np.ndarray, background: bool = True) -> Maps:
         """(N, H, W) float32 in [0, 1] -> maps. Raises MemoryError where they do not fit."""
 
     def stages(self, image: np.ndarray) -> list[StageMaps]:
@@ -71,10 +70,10 @@ class TorchNetwork:
         if device.type == "cuda":
             set_products(self._precision)
 
-    def __call__(self, images: np.ndarray) -> Maps:
+    def __call__(self, images: np.ndarray, background: bool = True) -> Maps:
         with _memory_errors(), torch.inference_mode(), autocast(self._device, self._precision):
-            maps = self._net.target_and_background(self._batch(images))
-            return Maps(*(m[:, 0].float().cpu().numpy() for m in maps))
+            maps = self._net.target_and_background(self._batch(images))[: 1 + background]
+            return tuple(m[:, 0].float().cpu().numpy() for m in maps)
 
     def stages(self, image: np.ndarray) -> list[StageMaps]:
         with _memory_errors(), torch.inference_mode(), autocast(self._device, self._precision):
@@ -104,10 +103,11 @@ class OnnxNetwork:
         except (KeyError, ValueError) as error:
             raise InputError(f"{weights}: its description is damaged; export it again") from error
 
-    def __call__(self, images: np.ndarray) -> Maps:
+    def __call__(self, images: np.ndarray, background: bool = True) -> Maps:
         with _memory_errors():
-            found = self._session.run(["target", "background"], {"images": images[:, None]})
-        return Maps(*(m[:, 0] for m in found))
+            names = ["target", "background"][: 1 + background]
+            found = self._session.run(names, {"images": images[:, None]})
+        return tuple(m[:, 0] for m in found)
 
     def stages(self, image: np.ndarray) -> list[StageMaps]:
         raise InputError(f"{self._path}: an ONNX export has no stages; use the .pkl it is from")

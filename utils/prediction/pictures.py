@@ -58,9 +58,10 @@ def _label(picture: np.ndarray, text: str, left: int, top: int, bottom: int) -> 
 def stage_figure(predictor: Predictor, result: Result) -> bytes:
     """B'_k, the probability of T_k, and D_k for every stage k: a PNG file.
 
-    Of images larger than 512 px, the window around the highest probability.
+    Of images larger than 512 px that are predicted in their own size, the window around the highest
+    probability.
     """
-    window = _window(result)
+    window = (slice(None), slice(None)) if predictor.size else _window(result)
     levels = result.levels[window]
     stages = predictor.stages(levels, result.limits)
     rows = ("background B'", "target T", "reconstruction D")

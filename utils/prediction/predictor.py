@@ -13,7 +13,7 @@ from ..data.images import grey, resize
 from ..data.ranges import Limits, Range, checked_range, limits, normalised
 from ..options import choose_device
 from .detections import Detection, detect
-from .networks import Maps, StageMaps, load_network
+from .networks import StageMaps, load_network
 from .tiles import predict_tiles
 
 TILE = 512  # px
@@ -120,10 +120,10 @@ class Predictor:
             found = [self._tiled(*image, background) for image in zip(images, bounds, strict=True)]
         else:
             batch = [self._seen(*image) for image in zip(images, bounds, strict=True)]
-            found = list(zip(*self.network(np.stack(batch)), strict=True))
+            found = list(zip(*self.network(np.stack(batch), background), strict=True))
         results = []
         for levels, limit, maps in zip(images, bounds, found, strict=True):
-            target, *rest = self._own_size(maps[: 1 + background], levels)
+            target, *rest = self._own_size(maps, levels)
             estimate = rest[0] if rest else None
             results.append(Result(levels, limit, target, estimate, self.threshold, self.min_area))
         return results
@@ -147,7 +147,6 @@ class Predictor:
 
     def _tiled(self, levels: np.ndarray, limits: Limits, background: bool) -> Sequence[np.ndarray]:
         def predict(tile: np.ndarray) -> tuple[np.ndarray, ...]:
-            maps: Maps = self.network(normalised(tile, limits)[None])
-            return tuple(m[0] for m in maps[: 1 + background])
+            return tuple(m[0] for m in self.network(normalised(tile, limits)[None], background))
 
         return predict_tiles(levels, predict, TILE, OVERLAP)

@@ -58,6 +58,15 @@ def find_sources(inputs: Sequence[str], without: Path | None = None) -> list[Sou
     return sorted(Source(name, path) for path, name in _own_names(found).items())
 
 
+def origins(inputs: Sequence[str]) -> tuple[str, ...]:
+    """The folders that names of outputs are relative to, one for each input.
+
+    Raises:
+        InputError: nothing there.
+    """
+    return tuple(str(_expand(text)[0].resolve()) for text in inputs)
+
+
 def title(inputs: Sequence[str]) -> str:
     """A name for the outputs: that of the folder of the first input, or of the only file without
     its suffix."""

@@ -13,7 +13,8 @@ import numpy as np
 from ..files import make_folder, temporary_path, write_errors
 from ..options import InputError
 
-_FPS = 25.0  # where a file states none
+_FPS = 25.0  # where a file states none, or what is none
+_MOST_FPS = 1000.0  # more are ticks of a clock
 
 
 class DamagedVideo(InputError):
@@ -47,7 +48,7 @@ def open_video(path: Path) -> Video:
         capture.release()
         raise DamagedVideo(f"{path}: not a video that can be decoded; replace or remove it")
     fps = capture.get(cv2.CAP_PROP_FPS)
-    if not (math.isfinite(fps) and fps > 0):
+    if not (math.isfinite(fps) and 0 < fps <= _MOST_FPS):
         fps = _FPS
     count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
     count = int(count) if math.isfinite(count) and count > 0 else 0
@@ -75,6 +76,15 @@ def _frames(
         capture.release()
 
 
+def _frames_in(path: Path) -> int:
+    """As the file states it."""
+    capture = cv2.VideoCapture(str(path))
+    try:
+        return int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
+    finally:
+        capture.release()
+
+
 def _seconds(capture: cv2.VideoCapture) -> float:
     """Of the frame that was read last; 0 where the file does not say."""
     time = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
@@ -89,15 +99,17 @@ def new_video(path: Path, fps: float) -> Iterator[Callable[[np.ndarray], None]]:
     added to odd sizes, which the format does not have.
 
     Raises:
-        InputError: it cannot be written.
+        DamagedVideo: the format has no such size or rate.
+        InputError: it cannot be written, not whole at least.
     """
     make_folder(path.parent)
     temporary = temporary_path(path)
     temporary = temporary.with_name(temporary.name + path.suffix)  # by it OpenCV knows the format
     writer: cv2.VideoWriter | None = None
+    added = 0
 
     def add(frame: np.ndarray) -> None:
-        nonlocal writer
+        nonlocal writer, added
         height, width = frame.shape[:2]
         if height % 2 or width % 2:
             frame = cv2.copyMakeBorder(frame, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
@@ -105,14 +117,20 @@ def new_video(path: Path, fps: float) -> Iterator[Callable[[np.ndarray], None]]:
             size = frame.shape[1], frame.shape[0]
             writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*"mp4v"), fps, size)
             if not writer.isOpened():
-                raise InputError(f"{path}: OpenCV cannot write this video; choose another place")
+                raise DamagedVideo(
+                    f"{path}: {size[0]}x{size[1]} px at {fps:g} frames a second cannot be written "
+                    "as MPEG-4"
+                )
         writer.write(frame)
+        added += 1
 
     with write_errors(path):
         try:
             yield add
             if writer is not None:
                 writer.release()
+                if _frames_in(temporary) < added:  # OpenCV says nothing
+                    raise InputError(f"{path}: cannot be written whole; is the disk full?")
                 os.replace(temporary, path)
         finally:
             if writer is not None:

@@ -14,9 +14,9 @@ import scipy.io
 
 from utils.data.images import encode_png, read_photo
 from utils.options import InputError
-from utils.prediction import Predictor, job
+from utils.prediction import Predictor, job, videos
 from utils.prediction.job import Job, predict_files
-from utils.prediction.sources import find_sources
+from utils.prediction.sources import find_sources, origins
 
 ROOT = Path(__file__).parents[3]
 
@@ -323,6 +323,49 @@ def test_a_video_whose_frames_change_their_size(run, film, tmp_path, monkeypatch
     (entry,) = entries(tmp_path / "out")
     assert "frame 2 has another size" in entry["error"]
     assert not list((tmp_path / "out" / "video").iterdir())
+
+
+def test_a_rate_that_is_ticks_of_a_clock(film, monkeypatch):
+    assert videos.open_video(film).fps == 10
+    monkeypatch.setattr(videos, "_MOST_FPS", 5.0)
+    assert videos.open_video(film).fps == 25
+
+
+def test_a_video_that_mpeg_4_does_not_hold(run, film, photos, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(job, "open_video", lambda path: videos.open_video(path)._replace(fps=9e4))
+    assert run(film, photos) == (4, 1)
+    assert "px at 90000 frames a second cannot be written as MPEG-4" in capfd.readouterr().err
+    assert not list((tmp_path / "out" / "video").iterdir())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of file size are Linux's")
+def test_a_video_on_a_full_disk_is_none(tmp_path):
+    import resource
+
+    random = np.random.default_rng(0)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with (
+            pytest.raises(InputError, match=r"film\.mp4: cannot be written whole"),
+            videos.new_video(tmp_path / "film.mp4", 10) as add,
+        ):
+            for _ in range(10):
+                add(random.integers(0, 255, (240, 320, 3), np.uint8))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())
+
+
+def test_outputs_of_other_folders_are_not_mixed(run, photos, tmp_path):
+    assert run(photos, origins=origins([str(photos)])) == (4, 0)
+    other = tmp_path / "elsewhere" / "photos"
+    shutil.copytree(photos, other)
+    with pytest.raises(InputError, match=r"out: holds outputs of images from .*photos; choose"):
+        run(other, origins=origins([str(other)]))
+    both = [str(other), str(photos)]
+    assert run(*both, origins=origins(both)) == (8, 0)
+    assert run(other, origins=origins([str(other)])) == (4, 0)
 
 
 def test_processes_share_the_files(photos, weights, tmp_path):

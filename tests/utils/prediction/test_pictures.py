@@ -51,3 +51,18 @@ def test_a_column_for_every_stage(weights):
     narrow = pictures.imread(io.BytesIO(stage_figure(predictor, result(40, 40))))
     assert png.shape[1] == narrow.shape[1] == 720  # the image and two stages
     assert png.std() > 0.01
+
+
+def test_stages_are_those_of_the_prediction(weights, monkeypatch):
+    predictor, seen = Predictor(weights, "cpu", size=64), []
+    monkeypatch.setattr(
+        predictor,
+        "stages",
+        lambda levels, limits, stages=predictor.stages: (
+            seen.append(levels.shape) or stages(levels, limits)
+        ),
+    )
+    stage_figure(predictor, predictor(np.zeros((40, 600), np.uint8)))
+    predictor.size = 0
+    stage_figure(predictor, predictor(np.zeros((40, 600), np.uint8)))
+    assert seen == [(40, 600), (40, 512)]  # resized as a whole, or a window
