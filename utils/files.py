@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import shutil
 import tempfile
 import zlib
@@ -112,13 +113,23 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
 
 
+def is_folder(path: Path) -> bool:
+    """False also where it cannot be said: below a folder that may not be entered, such as
+    lost+found, or by a name that no disk has."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """A temporary folder to fill, which replaces ``path`` when the block ends without an error.
 
     The old folder is set aside by its name while the new one takes it; where a crash came in
-    between, the next call puts it back first.
+    between, the next call puts it back first. Of a link, what it leads to is replaced.
     """
+    path = path.resolve() if path.is_symlink() else path
     temporary, aside = temporary_path(path), _beside(path, "old.tmp")
     with write_errors(path):
         try:
@@ -163,8 +174,9 @@ def place(source: Path, target: Path) -> None:
 
 
 def temporary_path(path: Path) -> Path:
-    """Beside ``path``, hidden, of this process alone, and no longer than a disk allows."""
-    return _beside(path, f"{os.getpid()}.tmp")
+    """Beside ``path``, hidden, new, and no longer than a disk allows."""
+    # not the number of the process: in a container that is the same again after a crash
+    return _beside(path, f"{secrets.token_hex(4)}.tmp")
 
 
 def _beside(path: Path, ending: str) -> Path:

@@ -10,6 +10,7 @@ from utils.files import (
     place,
     read_json,
     scratch_folder,
+    temporary_path,
     write_bytes,
     write_json,
 )
@@ -125,6 +126,26 @@ def test_a_new_folder_is_there_whole_or_not_at_all(tmp_path):
         raise KeyError
     assert (folder / "a").read_text() == "1"
     assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_of_a_link_to_a_folder_what_it_leads_to_is_replaced(tmp_path):
+    (tmp_path / "disk" / "set").mkdir(parents=True)
+    link = tmp_path / "link"
+    try:
+        link.symlink_to(tmp_path / "disk" / "set", target_is_directory=True)
+    except OSError:
+        pytest.skip("no links here")
+    for text in "12":
+        with new_folder(link) as temporary:
+            (temporary / "a").write_text(text)
+        assert link.is_symlink() and (tmp_path / "disk" / "set" / "a").read_text() == text
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["disk", "link"]
+    assert [p.name for p in (tmp_path / "disk").iterdir()] == ["set"]
+
+
+def test_what_a_crash_left_is_in_no_one_s_way(tmp_path):
+    names = {temporary_path(tmp_path / "set") for _ in range(50)}  # by one process
+    assert len(names) == 50
 
 
 def test_a_crash_between_two_renames_loses_no_folder(tmp_path):

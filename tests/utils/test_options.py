@@ -40,6 +40,20 @@ def test_ctrl_c(capsys):
     assert capsys.readouterr().err == "interrupted\n"
 
 
+def test_a_reader_that_has_enough(tmp_path):
+    code = (
+        "from utils.options import run_door\n"
+        "run_door(lambda: [print(n, flush=True) for n in range(10**5)] and 0)\n"
+    )
+    door = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert door.stdout.readline() == b"0\n" or os.name == "nt"
+    door.stdout.close()
+    assert door.wait() == 141 and door.stderr.read() == b""
+    door.stderr.close()
+
+
 def test_a_job_that_was_stopped_says_how_to_go_on(capsys):
     def door():
         raise Stopped(15, "--resume goes on")

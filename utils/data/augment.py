@@ -12,7 +12,7 @@ from ..options import InputError
 from .dataset import PairDataset
 from .images import encode_png
 from .layouts import SPLITS
-from .prepare import new_set
+from .prepare import new_set, refuse_overlap
 
 SIDE = 256  # px
 # SIRST's 341 images and 109 targets of the test split give the published 8525 and 545
@@ -42,8 +42,7 @@ def augment(source: Path, folder: Path, seed: int, replace: bool = False) -> dic
     for split in SPLITS:
         if not (source / split).is_dir():
             raise InputError(f"{source / split}: no such folder; prepare the set first")
-    if folder.resolve() == source.resolve():
-        raise InputError(f"{source}: is the source; choose another --name")
+    refuse_overlap(source, folder)
     samples = {split: PairDataset(source / split) for split in SPLITS}
     for pairs in samples.values():
         pairs.check()

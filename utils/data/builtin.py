@@ -10,7 +10,7 @@ from .scenes import make_scene
 _SIDE = 128  # px
 _SEEDS = {"trainval": range(0, 240), "test": range(10_000, 10_064)}
 _SCR = (6.0, 16.0)  # dim to clear: a few minutes of training find most of them
-_RECORD = "scenes.json"
+SCENES = "scenes.json"  # what a set of scenes was made by
 _CONTENT = {
     "version": 1,
     "side": _SIDE,
@@ -26,9 +26,10 @@ def write_builtin(folder: Path) -> Path:
         InputError: the folder holds something else, or cannot be written.
     """
     if folder.exists():
-        if not (folder / _RECORD).is_file():
+        if not (folder / SCENES).is_file():
             raise InputError(f"{folder}: this name is kept for built-in scenes; rename the folder")
-        if read_json(folder / _RECORD) == _CONTENT:
+        counts = {split: len(seeds) for split, seeds in _SEEDS.items()}
+        if holds_scenes(folder, counts) and read_json(folder / SCENES) == _CONTENT:
             return folder
     with new_folder(folder) as temporary:
         for split, seeds in _SEEDS.items():
@@ -37,5 +38,14 @@ def write_builtin(folder: Path) -> Path:
                 for kind, levels in (("images", scene.image), ("masks", scene.mask)):
                     path = temporary / split / kind / f"scene_{seed:05d}.png"
                     write_bytes(path, encode_png(levels))
-        write_json(temporary / _RECORD, _CONTENT)
+        write_json(temporary / SCENES, _CONTENT)
     return folder
+
+
+def holds_scenes(folder: Path, counts: dict[str, int]) -> bool:
+    """Whether a set of scenes is there with as many images and masks in each split."""
+    return (folder / SCENES).is_file() and all(
+        sum(1 for _ in (folder / split / kind).glob("*.png")) == count
+        for split, count in counts.items()
+        for kind in ("images", "masks")
+    )

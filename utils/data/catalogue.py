@@ -3,9 +3,10 @@
 import re
 from pathlib import Path
 
-from ..files import list_folder
+from ..files import is_folder, list_folder
 from ..options import InputError
 from .builtin import write_builtin
+from .images import SUFFIXES
 
 DATA_ROOT = Path("datasets")
 BUILTIN = "builtin"
@@ -24,7 +25,7 @@ def list_datasets(data_root: Path) -> list[str]:
     if not data_root.exists():
         return []
     folders = list_folder(data_root)
-    names = [p.name for p in folders if _is_folder(p / "trainval") or _is_folder(p / "test")]
+    names = [p.name for p in folders if is_folder(p / "trainval") or is_folder(p / "test")]
     paper = [_key(name) for name in PAPER_SETS]
 
     def rank(name: str) -> tuple[bool, int, str]:
@@ -74,28 +75,29 @@ def _key(name: str) -> str:
     return _SHORT_NAMES.get(key, key)
 
 
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:  # in a folder that may not be entered, such as lost+found
-        return False
-
-
 def choose_dataset(name: str | None, data_root: Path) -> Path:
-    """The folder of a data set; for None the first there is, and built-in scenes failing all.
+    """The folder of a data set; for None the first to train on, and built-in scenes failing all.
 
     Raises:
         InputError: there is none of this name, or the built-in scenes cannot be written.
     """
     if data_root != DATA_ROOT and not data_root.is_dir():
         raise InputError(f"{data_root}: no such folder of data sets")
-    names = [found for found in list_datasets(data_root) if found != BUILTIN]
+    names = [
+        found
+        for found in list_datasets(data_root)
+        if found != BUILTIN and _holds_images(data_root / found / "trainval" / "images")
+    ]
     if name is None and not names:
         print(
-            f"No data set in {data_root}: using built-in scenes. "
+            f"No data set to train on in {data_root}: using built-in scenes. "
             "datasets/README.md says how to get NUDT-SIRST, IRSTD-1k and sirst_aug."
         )
         name = BUILTIN
     if name == BUILTIN:
         return write_builtin(data_root / BUILTIN)
     return find_dataset(names[0] if name is None else name, data_root)
+
+
+def _holds_images(folder: Path) -> bool:
+    return is_folder(folder) and any(p.suffix.lower() in SUFFIXES for p in list_folder(folder))

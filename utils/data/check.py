@@ -21,6 +21,7 @@ from .images import SUFFIXES, read_levels, read_mask_levels, target_pixels
 from .layouts import SPLITS
 from .manifest import combined, file_sha256
 
+MOST_NEAR = 10_000  # pairs of them that are looked for
 NEAR = 36  # bits of 255: images whose perceptual hashes differ in no more are nearly the same
 _HASHED = 64  # px, the side that is transformed
 _HASH_SIDE = 16  # lowest frequencies along an axis
@@ -157,7 +158,8 @@ def _mask_values(levels: np.ndarray) -> str:
     values = set(np.unique(levels[levels > 0]).tolist())
     if values <= {1}:
         return "0 and 1" if values else "0"
-    return "0 and 255" if values == {255} else "grey"
+    (value,) = values if values <= {255} or values <= {65535} else (None,)
+    return f"0 and {value}" if value else "grey"
 
 
 def contrast(levels: np.ndarray, labels: np.ndarray, target: int, box: Sequence[int]) -> float:
@@ -191,16 +193,21 @@ def perceptual_hash(levels: np.ndarray) -> np.ndarray:
     return lowest > np.median(lowest)
 
 
-def near_pairs(hashes: np.ndarray, distance: int) -> list[tuple[int, int]]:
-    """Indices i < j of hashes (n, bits) that differ in no more than ``distance`` bits."""
+def near_pairs(hashes: np.ndarray, distance: int, most: int | None = None) -> list[tuple[int, int]]:
+    """Indices i < j of hashes (n, bits) that differ in no more than ``distance`` bits.
+
+    Of a film of one scene these are as many as its images squared: ``most`` ends the search.
+    """
     signs = np.where(hashes, np.float32(1), np.float32(-1))
     least = hashes.shape[1] - 2 * distance  # bits that agree less those that differ
     found = []
     for start in range(0, len(signs), 1024):
         agreement = signs[start : start + 1024] @ signs.T
-        for i, j in np.argwhere(agreement >= least - 0.5).tolist():
-            if start + i < j:
-                found.append((start + i, j))
+        later = np.triu(agreement >= least - 0.5, start + 1)
+        for i, j in zip(*np.nonzero(later), strict=True):
+            if len(found) == most:
+                return found
+            found.append((start + int(i), int(j)))
     return found
 
 
@@ -213,7 +220,7 @@ def _judge_split(report: Report, split: str) -> None:
         (report.warnings, "empty masks", lambda i: not i.areas),
         (
             report.warnings,
-            "masks with grey between 0 and 255, read as target above 127",
+            "masks with grey between black and white, read as target above the middle",
             lambda i: i.mask_values == "grey",
         ),
         (report.warnings, "images nearly black for their depth", lambda i: i.highest < _DARK),
@@ -230,11 +237,12 @@ def _judge_repeats(report: Report) -> None:
     for image in images:
         same[image.pixels].append(image)
     groups = [group for group in same.values() if len(group) > 1]
-    near = []
-    if images:
-        hashes = np.stack([image.looks for image in images])
-        near = [[images[i], images[j]] for i, j in near_pairs(hashes, NEAR)]
-        near = [pair for pair in near if pair[0].pixels != pair[1].pixels]
+    different = [group[0] for group in same.values()]
+    near: list[list[Image]] = []
+    if different:
+        hashes = np.stack([image.looks for image in different])
+        pairs = near_pairs(hashes, NEAR, MOST_NEAR)
+        near = [[different[i], different[j]] for i, j in pairs]
     likeness = f"nearly the same image (hashes differ in {NEAR} of 255 bits at most)"
     for findings, text, found, across in (
         (report.errors, "the same image in trainval and test", groups, True),

@@ -12,16 +12,16 @@ from tqdm import tqdm
 
 from ..files import new_text, read_json, write_json
 from ..options import InputError
+from .builtin import SCENES, holds_scenes
 from .dataset import list_images
 from .images import encode_png, read_photo
 from .layouts import SPLITS
 from .manifest import file_sha256
 from .pasting import Kind, Pasted, paste
-from .prepare import new_set
+from .prepare import new_set, refuse_overlap
 from .ranges import limits, normalised
 from .scenes import make_scene
 
-_RECORD = "scenes.json"
 _VERSION = 1
 
 
@@ -56,13 +56,16 @@ def generate(
     Raises:
         InputError: too few backgrounds, or one that is smaller than the scenes.
     """
-    files = list(list_images(backgrounds).values()) if backgrounds else []
+    files = []
+    if backgrounds:
+        refuse_overlap(backgrounds, folder)
+        files = list(list_images(backgrounds).values())
     shares = _shares(files, order, backgrounds)
     record = {"version": _VERSION, "order": asdict(order) | {"kind": order.kind._asdict()}}
     record["backgrounds"] = {path.name: file_sha256(path) for path in files}
     record = _as_json(record)
-    if (folder / _RECORD).is_file():
-        there = read_json(folder / _RECORD)
+    if holds_scenes(folder, {"trainval": order.trainval, "test": order.test}):
+        there = read_json(folder / SCENES)
         if {k: there.get(k) for k in record} == record and isinstance(there.get("counts"), dict):
             return there["counts"] | {"was_there": True}
     counts = {"scenes": order.trainval + order.test, "targets": 0, "no_place": 0}
@@ -81,7 +84,7 @@ def generate(
                         writer.writerow((split, name, *numbers))
                     counts["targets"] += len(targets)
                     counts["no_place"] += wanted - len(targets)
-        write_json(temporary / _RECORD, record | {"counts": counts})
+        write_json(temporary / SCENES, record | {"counts": counts})
     return counts | {"was_there": False}
 
 

@@ -46,7 +46,8 @@ def read_mask(path: Path) -> np.ndarray:
 
     Returns:
         (H, W) bool. A target pixel is > 127 where the largest value of the mask exceeds 1, else
-        > 0: masks in {0, 1}, {0, 255} and with grey edges are all read as they were meant.
+        > 0; > 32767 where it exceeds 255. Masks in {0, 1}, {0, 255}, of 16 bits and with grey edges
+        are all read as they were meant.
 
     Raises:
         InputError: no image, or of another depth.
@@ -62,7 +63,8 @@ def read_mask_levels(path: Path) -> np.ndarray:
 
 def target_pixels(levels: np.ndarray) -> np.ndarray:
     """The rule of `read_mask`: (H, W) levels as stored -> (H, W) bool."""
-    return levels > (127 if levels.max() > 1 else 0)
+    highest = levels.max()
+    return levels > (0 if highest <= 1 else 127 if highest <= 255 else 32767)
 
 
 def unit_interval(levels: np.ndarray) -> np.ndarray:
@@ -231,29 +233,33 @@ def _decode(path: Path) -> np.ndarray:
 def _doubt(data: bytes) -> str | None:
     """Why a file should not be decoded: OpenCV fills up what is missing without a word."""
     try:
-        width, height, bands = _header(io.BytesIO(data))
+        width, height, bits = _header(io.BytesIO(data))
         if width * height > _MOST_PIXELS:
             return f"{width}x{height} px; at most {_MOST_PIXELS} pixels are read"
-        if width * height * bands > _MOST_PACKED * len(data):
+        if width * height * bits > 8 * _MOST_PACKED * len(data):
             return f"{len(data)} bytes cannot hold its {width}x{height} px"
         if data.startswith(b"\x89PNG"):
             Image.open(io.BytesIO(data)).verify()  # the checksums of all chunks
         elif data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
-            return "cut off"
+            try:  # what comes after the picture may hold these bytes, too
+                Image.open(io.BytesIO(data)).load()
+            except OSError:
+                return "cut off"
     except Exception:  # a damaged file can raise anything
         return "not an image that can be decoded"
     return None
 
 
 def _header(file: BinaryIO) -> tuple[int, int, int]:
-    """Width, height and bands that a file claims to have."""
-    start = file.read(8)
+    """Width, height and bits a pixel that a file claims to have."""
+    start = file.read(25)
     if start[:4] in (b"II*\0", b"MM\0*"):  # TIFF: Pillow does not open all of its pixel types
-        tags = TiffImagePlugin.ImageFileDirectory_v2(start)
+        tags = TiffImagePlugin.ImageFileDirectory_v2(start[:8])
         file.seek(tags.next)
         tags.load(file)
-        width, height, bands = tags[256], tags[257], tags.get(277, 1)
+        width, height, depth, bands = tags[256], tags[257], tags.get(258, (1,))[0], tags.get(277, 1)
     else:
         image = Image.open(file)
-        width, height, bands = *image.size, len(image.getbands())
-    return width, height, bands
+        (width, height), bands = image.size, len(image.getbands())
+        depth = start[24] if image.format == "PNG" else 1 if image.mode == "1" else 8
+    return width, height, depth * bands

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..files import list_folder
+from ..files import is_folder, list_folder
 from ..options import InputError
 from .archives import folded
 from .dataset import Pair, list_images, some_names
@@ -60,14 +60,14 @@ def recognise(source: Path, division: Division | None = None) -> Found:
     if _is_ours(folder):
         if division.lists or division.share:
             raise InputError(f"{folder}: is split already; leave out --split and --split-file")
-        splits = {
-            split: _pairs(folder / split / "images", folder / split / "masks") for split in SPLITS
-        }
-        for split, pairs in splits.items():
-            stray = _stray(folder / split / "masks", pairs)
+        splits = {}
+        for split, place in _split_folders(folder).items():
+            splits[split] = _pairs(place / "images", place / "masks")
+            stray = _stray(place / "masks", splits[split])
             if stray:
-                raise InputError(f"{folder / split / 'images'}: no image for {some_names(stray)}")
-        found = Found("{trainval,test}/{images,masks}", splits, [])
+                raise InputError(f"{place / 'images'}: no image for {some_names(stray)}")
+        first = _split_folders(folder)["trainval"].name
+        found = Found(f"{{{first},test}}/{{images,masks}}", splits, [])
     else:
         found = _divided(folder, division)
     _no_clash(folder, found.splits)
@@ -78,9 +78,14 @@ def _unwrapped(source: Path) -> Path:
     """The folder itself, or the only one in it that holds a data set."""
     if _holds_a_set(source):
         return source
-    inside = [path for path in list_folder(source) if path.is_dir() and _holds_a_set(path)]
+    inside = [path for path in list_folder(source) if is_folder(path) and _holds_a_set(path)]
     if len(inside) == 1:
         return inside[0]
+    if {"train", "val", "test"} <= {path.name for path in inside}:
+        raise InputError(
+            f"{source}: has a val beside train and test; move its images and masks into train, of "
+            "which training holds some out itself"
+        )
     if inside:
         names = ", ".join(path.name for path in inside)
         raise InputError(f"{source}: holds several data sets ({names}); name one of them")
@@ -92,7 +97,15 @@ def _unwrapped(source: Path) -> Path:
 
 
 def _is_ours(folder: Path) -> bool:
-    return all((folder / split / "images").is_dir() for split in SPLITS)
+    return all(is_folder(place / "images") for place in _split_folders(folder).values())
+
+
+def _split_folders(folder: Path) -> dict[str, Path]:
+    """Where the splits are; trainval may be called train, if there is no val."""
+    trainval = folder / "trainval"
+    if not is_folder(trainval) and not is_folder(folder / "val"):
+        trainval = folder / "train"
+    return {"trainval": trainval, "test": folder / "test"}
 
 
 def _holds_a_set(folder: Path) -> bool:
@@ -101,7 +114,7 @@ def _holds_a_set(folder: Path) -> bool:
 
 def _image_and_mask_folders(folder: Path) -> tuple[str, str] | None:
     for images, masks in _IMAGES_AND_MASKS:
-        if (folder / images).is_dir() and (folder / masks).is_dir():
+        if is_folder(folder / images) and is_folder(folder / masks):
             return images, masks
     return None
 

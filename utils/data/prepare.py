@@ -21,7 +21,8 @@ def set_folder(name: str, data_root: Path) -> Path:
     Raises:
         InputError: no name of a folder, or that of the built-in scenes.
     """
-    if re.search(r"[/\\]", name) or not is_storable(name) or name.startswith("."):
+    sized = len(name.encode(errors="replace")) <= 255  # as disks have it
+    if re.search(r"[/\\]", name) or not is_storable(name) or name.startswith(".") or not sized:
         raise InputError(f"--name {name}: not a name for a folder; use letters, digits, - and _")
     if name == BUILTIN:
         raise InputError(f"--name {name}: this name is kept for built-in scenes; choose another")
@@ -34,6 +35,14 @@ def new_set(folder: Path, replace: bool) -> Iterator[Path]:
     _refuse_to_replace(folder, replace)
     with new_folder(folder) as temporary:
         yield temporary
+
+
+def refuse_overlap(source: Path, folder: Path) -> None:
+    """Raises InputError where the new set would lie in what it is made of, or the other way round:
+    there it would be replaced with it."""
+    here, there = source.resolve(), folder.resolve()
+    if here.is_relative_to(there) or there.is_relative_to(here):
+        raise InputError(f"{source}: the set is to be written there; rename it, or move it away")
 
 
 def _refuse_to_replace(folder: Path, replace: bool) -> None:
@@ -69,11 +78,13 @@ def prepare(
         InputError: a source that is not a data set, whole and without contradictions; something
             else in its place; no room.
     """
-    if not source.exists():
+    try:
+        is_there = source.exists()
+    except OSError as error:  # below a folder that may not be entered, or a name that no disk has
+        raise InputError(f"{source}: cannot be read ({error.strerror})") from error
+    if not is_there:
         raise InputError(f"{source}: no such file or folder")
-    here, there = source.resolve(), folder.resolve()
-    if here.is_relative_to(there) or there.is_relative_to(here):
-        raise InputError(f"{source}: the set is to be written there; rename it, or move it away")
+    refuse_overlap(source, folder)
     if move and not source.is_dir():
         raise InputError(f"{source}: --move is for folders; leave it out")
     with _unpacked(source, Path(gettempdir()) if dry_run else folder.parent) as unpacked:

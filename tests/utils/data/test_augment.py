@@ -60,8 +60,9 @@ def test_the_same_seed_gives_the_same_files(source, tmp_path):
 
 
 def test_what_is_there_stays(source, tmp_path):
-    with pytest.raises(InputError, match="is the source"):
-        augment(source, source, 0, replace=True)
+    for folder in (source, source.parent, source / "trainval"):
+        with pytest.raises(InputError, match="the set is to be written there"):
+            augment(source, folder, 0, replace=True)
     augment(source, tmp_path / "a", 1)
     with pytest.raises(InputError, match="holds something else"):
         augment(source, tmp_path / "a", 2)

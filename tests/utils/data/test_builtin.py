@@ -32,6 +32,9 @@ def test_it_is_written_once_and_again_when_it_is_of_another_version(tmp_path, sm
     (folder / "scenes.json").write_text(json.dumps(record | {"version": 0}))
     write_builtin(folder)
     assert image.read_bytes() == original
+    image.unlink()
+    write_builtin(folder)
+    assert image.read_bytes() == original
 
 
 def test_a_folder_of_the_same_name_is_left_alone(tmp_path, small):

@@ -1,5 +1,6 @@
 import pytest
 
+from utils.data import catalogue
 from utils.data.catalogue import BUILTIN, choose_dataset, find_dataset, list_datasets
 from utils.options import InputError
 
@@ -7,7 +8,8 @@ from utils.options import InputError
 @pytest.fixture
 def root(tmp_path):
     for name in ("zebra", BUILTIN, "sirst_aug", "IRSTD-1k", "NUDT-SIRST"):
-        (tmp_path / name / "trainval").mkdir(parents=True)
+        (tmp_path / name / "trainval" / "images").mkdir(parents=True)
+        (tmp_path / name / "trainval" / "images" / "a.png").write_bytes(b"")
     (tmp_path / "only_test" / "test").mkdir(parents=True)
     (tmp_path / "notes").mkdir()
     (tmp_path / ".hidden" / "test").mkdir(parents=True)
@@ -19,6 +21,14 @@ def test_the_sets_of_the_paper_come_first_and_built_in_data_last(root):
     order = ["NUDT-SIRST", "IRSTD-1k", "sirst_aug", "only_test", "zebra", BUILTIN]
     assert list_datasets(root) == order
     assert choose_dataset(None, root) == root / "NUDT-SIRST"
+
+
+def test_a_set_without_images_to_train_on_is_chosen_by_its_name_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(catalogue, "write_builtin", lambda folder: folder)
+    (tmp_path / "view" / "trainval" / "images").mkdir(parents=True)
+    (tmp_path / "view" / "test" / "images").mkdir(parents=True)
+    assert choose_dataset(None, tmp_path) == tmp_path / BUILTIN
+    assert choose_dataset("view", tmp_path) == tmp_path / "view"
 
 
 @pytest.mark.parametrize(

@@ -145,7 +145,7 @@ def empty(folder):
 
 def grey(folder):
     put(folder, "test/masks/4.png", cv2.blur(read(folder, "test/masks/4.png"), (3, 3)))
-    return "test: 1 masks with grey between 0 and 255, read as target above 127: 4"
+    return "test: 1 masks with grey between black and white, read as target above the middle: 4"
 
 
 def dark(folder):
@@ -210,6 +210,15 @@ def test_near_pairs_are_all_within_the_distance():
     distances = (hashes[:, None, :] != hashes[None]).sum(axis=2)
     expected = [(i, j) for i, j in np.argwhere(distances <= 6).tolist() if i < j]
     assert sorted(near_pairs(hashes, 6)) == expected and expected
+    assert near_pairs(hashes, 6, most=3) == near_pairs(hashes, 6)[:3]
+    assert len(near_pairs(np.zeros((3000, 40), bool), 6, most=10)) == 10  # of 4.5 million
+
+
+def test_masks_of_sixteen_bits_are_clean(folder):
+    for path in folder.glob("*/masks/*.png"):
+        mask = read(folder, path.relative_to(folder)).astype(np.uint16) * 257
+        path.write_bytes(encode_png(mask))
+    assert not check(folder).warnings
 
 
 def test_contrast_is_against_the_surroundings():

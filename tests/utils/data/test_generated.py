@@ -101,3 +101,19 @@ def test_backgrounds_that_do_not_do(tmp_path, sky):
     with pytest.raises(InputError, match="one image alone cannot be behind both"):
         generate(tmp_path / "set", ORDER, sky)
     assert generate(tmp_path / "set", replace(ORDER, test=0), sky)["scenes"] == 5
+
+
+def test_backgrounds_in_the_set_that_is_replaced(tmp_path, sky):
+    before = digest(sky)
+    with pytest.raises(InputError, match="sky: the set is to be written there"):
+        generate(sky.parent, ORDER, sky, replace=True)
+    assert digest(sky) == before
+
+
+def test_a_set_that_is_not_whole_is_made_again(tmp_path):
+    made, before = generate(tmp_path / "a", ORDER), digest(tmp_path / "a")
+    (tmp_path / "a" / "test" / "masks" / "test_000001.png").unlink()
+    with pytest.raises(InputError, match="holds something else"):
+        generate(tmp_path / "a", ORDER)
+    assert generate(tmp_path / "a", ORDER, replace=True) == made
+    assert digest(tmp_path / "a") == before

@@ -5,6 +5,7 @@ import zlib
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from utils.data.images import encode_png, grey, read_image, read_mask, read_photo, resize
 from utils.options import InputError
@@ -213,3 +214,39 @@ def test_an_array_whose_header_lies_about_its_shape_is_refused(tmp_path):
     (tmp_path / "a.npy").write_bytes(large)
     with pytest.raises(InputError, match=r"a\.npy: not an array"):
         read_photo(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize(
+    "name, options",
+    [
+        ("m.png", {}),
+        ("m.tif", {"compression": "tiff_deflate"}),
+        ("m.tif", {"compression": "group4"}),
+    ],
+)
+def test_masks_of_one_bit(tmp_path, name, options):
+    mask = np.zeros((512, 512), bool)
+    mask[100:103, 200:204] = True
+    Image.fromarray(mask).save(tmp_path / name, **options)
+    np.testing.assert_array_equal(read_mask(tmp_path / name), mask)
+    Image.fromarray(np.zeros((512, 512), bool)).save(tmp_path / name, **options)
+    assert not read_mask(tmp_path / name).any()
+
+
+def test_masks_of_sixteen_bits_with_soft_edges(tmp_path):
+    mask = np.zeros((20, 20), np.uint16)
+    mask[5:10, 5:10] = 2000
+    mask[6:9, 6:9] = 65535
+    assert read_mask(write(tmp_path / "a.png", mask)).sum() == 9
+    assert read_mask(write(tmp_path / "b.png", (mask > 0).astype(np.uint16) * 255)).sum() == 25
+    assert read_mask(write(tmp_path / "c.png", (mask > 0).astype(np.uint16))).sum() == 25
+
+
+def test_what_follows_a_jpeg_is_not_the_jpeg(tmp_path, levels):
+    path = write(tmp_path / "a.jpg", levels)
+    whole, image = path.read_bytes(), read_image(path)
+    path.write_bytes(whole + b"trailer \xff\xda..")
+    np.testing.assert_array_equal(read_image(path), image)
+    path.write_bytes(whole[: len(whole) * 2 // 3])
+    with pytest.raises(InputError, match="cut off|not an image"):
+        read_image(path)

@@ -1,6 +1,16 @@
 import pytest
 
-from tests.utils.data.published import LAYOUTS, TEST, TRAINVAL, image, mask, pairs, text, write
+from tests.utils.data.published import (
+    LAYOUTS,
+    TEST,
+    TRAINVAL,
+    image,
+    mask,
+    ours,
+    pairs,
+    text,
+    write,
+)
 from utils.data.layouts import Division, recognise
 from utils.options import InputError
 
@@ -54,6 +64,15 @@ def test_a_drawn_split_is_of_its_seed(tmp_path):
 def test_splits_may_number_their_images_alike(tmp_path):
     files = {f"{s}/{kind}/1.png": mask("1") for s in EXPECTED for kind in ("images", "masks")}
     assert names(recognise(write(tmp_path, files))) == {"trainval": ["1"], "test": ["1"]}
+
+
+def test_a_split_that_is_called_train(tmp_path):
+    files = {k.replace("trainval/", "train/"): v for k, v in ours().items()}
+    found = recognise(write(tmp_path, files))
+    assert names(found) == EXPECTED and found.layout == "{train,test}/{images,masks}"
+    write(tmp_path, pairs("val/images", "val/masks"))
+    with pytest.raises(InputError, match="has a val beside train and test; move its images"):
+        recognise(tmp_path)
 
 
 def without(layout, *paths):

@@ -8,7 +8,7 @@ import pytest
 from tests.utils.data.published import LAYOUTS, TEST, TRAINVAL, image, mask, packed, write
 from utils.data.dataset import PairDataset
 from utils.data.images import encode_png
-from utils.data.layouts import Division
+from utils.data.layouts import Division, recognise
 from utils.data.prepare import prepare, set_folder
 from utils.options import InputError
 
@@ -148,9 +148,20 @@ def test_places_that_are_refused(source, target, tmp_path):
 
 def test_names_of_sets(tmp_path):
     assert set_folder("数据-1", tmp_path) == tmp_path / "数据-1"
-    for name in ("", ".", "..", "a/b", "a\\b", ".hidden", "con", "a:b", "builtin"):
+    for name in ("", ".", "..", "a/b", "a\\b", ".hidden", "con", "a:b", "builtin", "a" * 256):
         with pytest.raises(InputError, match="--name"):
             set_folder(name, tmp_path)
+
+
+def test_a_source_that_cannot_be_looked_at(tmp_path, target, without_rights):
+    with pytest.raises(InputError, match="(no such|cannot be read)"):
+        prepare(tmp_path / ("a" * 300), target)
+    write(tmp_path / "source", LAYOUTS["SIRST"])
+    (tmp_path / "source" / "lost+found").mkdir(mode=0o700)
+    with without_rights():
+        with pytest.raises(InputError, match="lost.found.x: (no such|cannot be read)"):
+            prepare(tmp_path / "source" / "lost+found" / "x", target)
+        recognise(tmp_path / "source")
 
 
 def test_masks_may_be_of_another_type(tmp_path, target):
