@@ -25,7 +25,7 @@ MOST_NEAR = 10_000  # pairs of them that are looked for
 NEAR = 36  # bits of 255: images whose perceptual hashes differ in no more are nearly the same
 _HASHED = 64  # px, the side that is transformed
 _HASH_SIDE = 16  # lowest frequencies along an axis
-_SURROUNDINGS = 10  # px around a target that its contrast is measured against
+_SURROUNDINGS = 10  # px around a target: the clutter it is told from
 _DARK = 1 / 16  # of the depth: images that reach no further are nearly black in training
 
 
@@ -39,7 +39,7 @@ class Image(NamedTuple):
     highest: float  # level, over the largest of the depth
     mask_values: str  # as `_mask_values` words them
     areas: list[int]  # of the targets, px
-    contrasts: list[float]  # of the targets: see `contrast`
+    scrs: list[float]  # of the targets: see `scr`
     covered: float  # part of the mask that is target
     pixels: bytes  # hash of the image's levels
     looks: np.ndarray  # (255,) bool: see `perceptual_hash`
@@ -146,7 +146,7 @@ def _read(split: str, pair: Pair) -> Image | str:
         float(levels.max()) / full,
         _mask_values(mask_levels),
         areas,
-        [contrast(levels, labels, i + 1, stats[i + 1][:4]) for i in range(len(areas))],
+        [scr(levels, labels, i + 1, stats[i + 1][:4]) for i in range(len(areas))],
         float(mask.mean()),
         hashlib.sha256(f"{levels.dtype} {levels.shape}".encode() + levels.tobytes()).digest(),
         perceptual_hash(levels),
@@ -162,7 +162,7 @@ def _mask_values(levels: np.ndarray) -> str:
     return f"0 and {value}" if value else "grey"
 
 
-def contrast(levels: np.ndarray, labels: np.ndarray, target: int, box: Sequence[int]) -> float:
+def scr(levels: np.ndarray, labels: np.ndarray, target: int, box: Sequence[int]) -> float:
     """Signal-to-clutter ratio of a target: |its mean - mean of its surroundings| / their deviation.
 
     Args:
@@ -272,7 +272,7 @@ def table(report: Report) -> str:
 
 def _described(images: Sequence[Image]) -> dict[str, str]:
     areas = [area for image in images for area in image.areas]
-    contrasts = [value for image in images for value in image.contrasts]
+    scrs = [value for image in images for value in image.scrs]
     numbers = [len(image.areas) for image in images]
     heights, widths = zip(*(image.size for image in images), strict=True)
     several = f"{min(widths)}x{min(heights)} to {max(widths)}x{max(heights)}"
@@ -285,7 +285,7 @@ def _described(images: Sequence[Image]) -> dict[str, str]:
         "targets": str(len(areas)),
         "targets an image": _tally([str(n) if n < 4 else "4 or more" for n in numbers]),
         "area of a target, px": _spread(areas),
-        "its contrast, deviations": _spread(contrasts),
+        "its signal-to-clutter ratio": _spread(scrs),
     }
 
 

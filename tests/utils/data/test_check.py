@@ -5,10 +5,10 @@ import pytest
 from utils.data.check import (
     NEAR,
     check,
-    contrast,
     manifest_file,
     near_pairs,
     perceptual_hash,
+    scr,
     table,
 )
 from utils.data.contact import contact_sheet
@@ -221,7 +221,7 @@ def test_masks_of_sixteen_bits_are_clean(folder):
     assert not check(folder).warnings
 
 
-def test_contrast_is_against_the_surroundings():
+def test_the_signal_to_clutter_ratio_is_against_the_surroundings():
     random = np.random.default_rng(0)
     levels = np.rint(random.normal(100, 5, (60, 60))).astype(np.uint8)
     levels[30:33, 30:33] = 150
@@ -229,9 +229,9 @@ def test_contrast_is_against_the_surroundings():
     labels[30:33, 30:33] = 1
     labels[36:38, 30:33] = 2  # another target is no surroundings
     levels[36:38, 30:33] = 255
-    assert contrast(levels, labels, 1, (30, 30, 3, 3)) == pytest.approx(10, rel=0.15)
+    assert scr(levels, labels, 1, (30, 30, 3, 3)) == pytest.approx(10, rel=0.15)
     flat = np.full((60, 60), 7, np.uint8)
-    assert contrast(flat, labels, 1, (30, 30, 3, 3)) == 0
+    assert scr(flat, labels, 1, (30, 30, 3, 3)) == 0
 
 
 def test_contact_sheet_outlines_targets(folder):
