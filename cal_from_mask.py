@@ -68,7 +68,8 @@ def main() -> None:
     sizes.add_argument(
         "--resize",
         action="store_true",
-        help="bring maps to the size of their masks, for protocols without a size of their own",
+        help="bring maps to the size of their masks for the protocols that score at native size "
+        "(corrected, basicirstd)",
     )
     parser.add_argument(
         "--protocols",

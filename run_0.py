@@ -139,7 +139,8 @@ def main() -> None:
             name = config.get("recipe_name", "")
             origin = {k: config[k] for k in ("recipe_name", "origin", "begun_with") if k in config}
         else:
-            dataset = choose_dataset(arguments.dataset, arguments.data_root or DATA_ROOT)
+            data_root = arguments.data_root or DATA_ROOT
+            dataset = choose_dataset(arguments.dataset, data_root, to_train=True)
             name = arguments.recipe or recipe_name(dataset.name)
             recipe = recipe_for(name, dataset.name, given)
             if start:
@@ -184,7 +185,8 @@ def main() -> None:
     except torch.cuda.OutOfMemoryError as error:
         raise InputError(
             f"{dataset}: batches of {recipe.batch_size}, or the images to validate on, do not fit "
-            "into the GPU's memory; begin again with a smaller --batch-size or --crop-size"
+            "into the GPU's memory; begin again with a smaller --batch-size, --crop-size or "
+            "--finish-crop"
         ) from error
     if group.leads:
         print(f"weights: {run / 'best.pkl'}")

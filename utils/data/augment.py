@@ -12,7 +12,7 @@ from ..options import InputError
 from .dataset import PairDataset
 from .images import encode_png
 from .layouts import SPLITS
-from .prepare import new_set, refuse_overlap
+from .prepare import new_set, refuse_to_replace_source
 
 SIDE = 256  # px
 # SIRST's 341 images and 109 targets of the test split give the published 8525 and 545
@@ -42,7 +42,7 @@ def augment(source: Path, folder: Path, seed: int, replace: bool = False) -> dic
     for split in SPLITS:
         if not (source / split).is_dir():
             raise InputError(f"{source / split}: no such folder; prepare the set first")
-    refuse_overlap(source, folder)
+    refuse_to_replace_source(source, folder)
     samples = {split: PairDataset(source / split) for split in SPLITS}
     for pairs in samples.values():
         pairs.check()

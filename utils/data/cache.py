@@ -11,7 +11,7 @@ from tqdm import tqdm
 from ..files import new_file
 from .dataset import PairDataset
 
-_VERSION = 1
+_VERSION = 2  # since masks of 16 bits are read as they are now
 _MARK = b"MSCACHE1"  # the last bytes, after the index and its length
 
 

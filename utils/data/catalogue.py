@@ -75,29 +75,37 @@ def _key(name: str) -> str:
     return _SHORT_NAMES.get(key, key)
 
 
-def choose_dataset(name: str | None, data_root: Path) -> Path:
-    """The folder of a data set; for None the first to train on, and built-in scenes failing all.
+def choose_dataset(name: str | None, data_root: Path, to_train: bool = False) -> Path:
+    """The folder of a data set.
+
+    Args:
+        name: None: the first there is, and built-in scenes failing all.
+        data_root: the folder of data sets.
+        to_train: whether the first is to have images to train on.
 
     Raises:
         InputError: there is none of this name, or the built-in scenes cannot be written.
     """
     if data_root != DATA_ROOT and not data_root.is_dir():
         raise InputError(f"{data_root}: no such folder of data sets")
-    names = [
-        found
-        for found in list_datasets(data_root)
-        if found != BUILTIN and _holds_images(data_root / found / "trainval" / "images")
-    ]
-    if name is None and not names:
+    if name is None:
+        found = (other for other in list_datasets(data_root) if other != BUILTIN)
+        if to_train:
+            found = (o for o in found if _holds_images(data_root / o / "trainval" / "images"))
+        name = next(found, None)
+    if name is None:
         print(
-            f"No data set to train on in {data_root}: using built-in scenes. "
+            f"No data set in {data_root}: using built-in scenes. "
             "datasets/README.md says how to get NUDT-SIRST, IRSTD-1k and sirst_aug."
         )
         name = BUILTIN
     if name == BUILTIN:
         return write_builtin(data_root / BUILTIN)
-    return find_dataset(names[0] if name is None else name, data_root)
+    return find_dataset(name, data_root)
 
 
 def _holds_images(folder: Path) -> bool:
-    return is_folder(folder) and any(p.suffix.lower() in SUFFIXES for p in list_folder(folder))
+    try:
+        return any(path.suffix.lower() in SUFFIXES for path in list_folder(folder))
+    except InputError:  # of a set that nobody asked for
+        return False

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from .images import SUFFIXES, read_levels, read_mask_levels, target_pixels
 from .layouts import SPLITS
 from .manifest import combined, file_sha256
 
-MOST_NEAR = 10_000  # pairs of them that are looked for
+MOST_NEAR = 10_000  # pairs of them that are looked for, across the splits and within them
 NEAR = 36  # bits of 255: images whose perceptual hashes differ in no more are nearly the same
 _HASHED = 64  # px, the side that is transformed
 _HASH_SIDE = 16  # lowest frequencies along an axis
@@ -193,17 +193,30 @@ def perceptual_hash(levels: np.ndarray) -> np.ndarray:
     return lowest > np.median(lowest)
 
 
-def near_pairs(hashes: np.ndarray, distance: int, most: int | None = None) -> list[tuple[int, int]]:
-    """Indices i < j of hashes (n, bits) that differ in no more than ``distance`` bits.
+def near_pairs(
+    hashes: np.ndarray,
+    distance: int,
+    wanted: Callable[[int, int], np.ndarray] | None = None,
+    most: int | None = None,
+) -> list[tuple[int, int]]:
+    """Indices i < j of hashes that differ in few bits.
 
-    Of a film of one scene these are as many as its images squared: ``most`` ends the search.
+    Args:
+        hashes: (n, bits) bool.
+        distance: in no more of them.
+        wanted: which pairs, as (m, n) bool for i from a first to a last index and every j; None:
+            all.
+        most: ends the search; of a film of one scene there are as many as its images squared.
     """
     signs = np.where(hashes, np.float32(1), np.float32(-1))
     least = hashes.shape[1] - 2 * distance  # bits that agree less those that differ
     found = []
     for start in range(0, len(signs), 1024):
         agreement = signs[start : start + 1024] @ signs.T
-        later = np.triu(agreement >= least - 0.5, start + 1)
+        near = agreement >= least - 0.5
+        if wanted:
+            near &= wanted(start, start + len(near))
+        later = np.triu(near, start + 1)
         for i, j in zip(*np.nonzero(later), strict=True):
             if len(found) == most:
                 return found
@@ -238,17 +251,13 @@ def _judge_repeats(report: Report) -> None:
         same[image.pixels].append(image)
     groups = [group for group in same.values() if len(group) > 1]
     different = [group[0] for group in same.values()]
-    near: list[list[Image]] = []
-    if different:
-        hashes = np.stack([image.looks for image in different])
-        pairs = near_pairs(hashes, NEAR, MOST_NEAR)
-        near = [[different[i], different[j]] for i, j in pairs]
+    near = {across: _near(different, across) for across in (True, False)}
     likeness = f"nearly the same image (hashes differ in {NEAR} of 255 bits at most)"
     for findings, text, found, across in (
         (report.errors, "the same image in trainval and test", groups, True),
         (report.warnings, "the same image several times", groups, False),
-        (report.warnings, f"{likeness} in trainval and test", near, True),
-        (report.warnings, f"{likeness} within a split", near, False),
+        (report.warnings, f"{likeness} in trainval and test", near[True], True),
+        (report.warnings, f"{likeness} within a split", near[False], False),
     ):
         names = [
             " and ".join(image.title for image in group)
@@ -256,7 +265,22 @@ def _judge_repeats(report: Report) -> None:
             if (len({image.split for image in group}) > 1) == across
         ]
         if names:
-            findings.append(Finding(f"{len(names)} times {text}", names))
+            least = "at least " if len(names) == MOST_NEAR else ""
+            findings.append(Finding(f"{least}{len(names)} times {text}", names))
+
+
+def _near(images: Sequence[Image], across: bool) -> list[list[Image]]:
+    """Pairs that are nearly the same, across the splits or within them; `MOST_NEAR` at most."""
+    if not images:
+        return []
+    of_test = np.array([image.split == "test" for image in images])
+    pairs = near_pairs(
+        np.stack([image.looks for image in images]),
+        NEAR,
+        lambda first, last: (of_test[first:last, None] != of_test) == across,
+        MOST_NEAR,
+    )
+    return [[images[i], images[j]] for i, j in pairs]
 
 
 def table(report: Report) -> str:

@@ -18,7 +18,7 @@ from .images import encode_png, read_photo
 from .layouts import SPLITS
 from .manifest import file_sha256
 from .pasting import Kind, Pasted, paste
-from .prepare import new_set, refuse_overlap
+from .prepare import new_set, refuse_to_replace_source
 from .ranges import limits, normalised
 from .scenes import make_scene
 
@@ -58,7 +58,7 @@ def generate(
     """
     files = []
     if backgrounds:
-        refuse_overlap(backgrounds, folder)
+        refuse_to_replace_source(backgrounds, folder)
         files = list(list_images(backgrounds).values())
     shares = _shares(files, order, backgrounds)
     record = {"version": _VERSION, "order": asdict(order) | {"kind": order.kind._asdict()}}

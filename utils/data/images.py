@@ -46,8 +46,8 @@ def read_mask(path: Path) -> np.ndarray:
 
     Returns:
         (H, W) bool. A target pixel is > 127 where the largest value of the mask exceeds 1, else
-        > 0; > 32767 where it exceeds 255. Masks in {0, 1}, {0, 255}, of 16 bits and with grey edges
-        are all read as they were meant.
+        > 0; where it exceeds 255, > half of it. Masks in {0, 1}, {0, 255}, of 12 or 16 bits and
+        with grey edges are all read as they were meant.
 
     Raises:
         InputError: no image, or of another depth.
@@ -63,8 +63,8 @@ def read_mask_levels(path: Path) -> np.ndarray:
 
 def target_pixels(levels: np.ndarray) -> np.ndarray:
     """The rule of `read_mask`: (H, W) levels as stored -> (H, W) bool."""
-    highest = levels.max()
-    return levels > (0 if highest <= 1 else 127 if highest <= 255 else 32767)
+    highest = int(levels.max())
+    return levels > (0 if highest <= 1 else 127 if highest <= 255 else highest // 2)
 
 
 def unit_interval(levels: np.ndarray) -> np.ndarray:

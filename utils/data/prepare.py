@@ -37,12 +37,10 @@ def new_set(folder: Path, replace: bool) -> Iterator[Path]:
         yield temporary
 
 
-def refuse_overlap(source: Path, folder: Path) -> None:
-    """Raises InputError where the new set would lie in what it is made of, or the other way round:
-    there it would be replaced with it."""
-    here, there = source.resolve(), folder.resolve()
-    if here.is_relative_to(there) or there.is_relative_to(here):
-        raise InputError(f"{source}: the set is to be written there; rename it, or move it away")
+def refuse_to_replace_source(source: Path, folder: Path) -> None:
+    """Raises InputError where what a set is made of lies in the folder that the set replaces."""
+    if source.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"{source}: the set is to be written there; choose another --name")
 
 
 def _refuse_to_replace(folder: Path, replace: bool) -> None:
@@ -84,7 +82,9 @@ def prepare(
         raise InputError(f"{source}: cannot be read ({error.strerror})") from error
     if not is_there:
         raise InputError(f"{source}: no such file or folder")
-    refuse_overlap(source, folder)
+    refuse_to_replace_source(source, folder)
+    if folder.resolve().is_relative_to(source.resolve()):
+        raise InputError(f"{source}: the set is to be written there; rename it, or move it away")
     if move and not source.is_dir():
         raise InputError(f"{source}: --move is for folders; leave it out")
     with _unpacked(source, Path(gettempdir()) if dry_run else folder.parent) as unpacked:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..files import write_bytes
+from ..files import write_bytes, write_errors
 from ..options import InputError
 from . import report as text
 from .evaluation import evaluate
@@ -105,9 +105,10 @@ def run(
             print(f"warning: {warning}")
         print(f"written to {folder / 'metrics.json'}")
         # nothing is left there of a score before this one
-        old = [folder / PAGE, *(place / f"{n}.png" for n in PLOTS for place in (folder, output))]
-        for path in old:
-            path.unlink(missing_ok=True)
+        for place in (folder, output):
+            for old in (PAGE, *(f"{plot}.png" for plot in PLOTS)):
+                with write_errors(place / old):
+                    (place / old).unlink(missing_ok=True)
         if report:
             write_page(folder / PAGE, evaluation, job, seen, images)
             print(f"report: {folder / 'report.html'}")

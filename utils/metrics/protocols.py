@@ -41,7 +41,7 @@ class Protocol:
         size: masks (nearest) and predictions (bilinear) are brought to size x size; None: they
             stay as they are.
         mask_rule: which pixels of a mask are a target's. "threshold": > 127 where the mask's
-            maximum exceeds 1, else > 0. "maximum": equal to the mask's maximum.
+            maximum exceeds 1, else > 0; > half of it where it exceeds 255. "maximum": equal to it.
         pixel_rule: which pixels of a prediction the segmentation figures take. "probability":
             > 0.5, which is logit > 0. "relative": probability over its maximum in the image > 0.5.
         detection_rule: the same for Pd and Fa.

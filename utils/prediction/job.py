@@ -61,7 +61,7 @@ class Job:
         read: an image file to (H, W) uint8, uint16 or float32.
         read_size: what ``read`` brings images to, px square; 0: it does not.
         origins: folders that the images are from, kept in the journal; outputs of images from
-            others only are not mixed with theirs. None given: the images may be from anywhere.
+            others only are not mixed with theirs. None given: it is not looked at.
     """
 
     folder: Path

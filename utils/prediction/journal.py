@@ -37,7 +37,7 @@ class Journal:
         settings: what the outputs depend on.
         group: the processes of the job.
         keep: go on with an earlier job; else forget it.
-        origins: folders that the files are from.
+        origins: folders that the files are from; none given: wherever.
 
     Raises:
         InputError: there is an earlier job of files from other folders, or to go on with, but of
@@ -58,7 +58,7 @@ class Journal:
         self._part = folder / f"images.part{group.rank}.jsonl"
         self._lock = threading.Lock()
         others = self._origins_before()
-        if others and not others & set(origins):
+        if origins and others and not others & set(origins):
             raise InputError(
                 f"{folder}: holds outputs of images from {min(others)}; choose another folder with "
                 "--results, or remove it"
@@ -107,7 +107,7 @@ class Journal:
 
     def _read(self) -> dict[str, Entry]:
         entries = {}
-        for entry in self._lines():
+        for entry in (entry for path in self._files() for entry in self._lines(path)):
             if "settings" not in entry:
                 entries[entry["name"]] = entry
             elif entry["settings"] != self._settings:
@@ -123,13 +123,16 @@ class Journal:
         return entries
 
     def _origins_before(self) -> set[str]:
-        return {origin for entry in self._lines() for origin in entry.get("origins", ())}
+        heads = (next(self._lines(path), {}) for path in self._files())
+        return {origin for head in heads for origin in head.get("origins", ())}
 
-    def _lines(self) -> Iterator[Entry]:
-        for path in (self._folder / JOURNAL, *sorted(self._folder.glob(_PARTS))):
-            if not path.exists():
-                continue
-            for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+    def _files(self) -> list[Path]:
+        paths = (self._folder / JOURNAL, *sorted(self._folder.glob(_PARTS)))
+        return [path for path in paths if path.exists()]
+
+    def _lines(self, path: Path) -> Iterator[Entry]:
+        with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
+            for line in file:
                 try:
                     yield json.loads(line)
                 except ValueError:  # cut off in a crash

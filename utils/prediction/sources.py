@@ -64,7 +64,7 @@ def origins(inputs: Sequence[str]) -> tuple[str, ...]:
     Raises:
         InputError: nothing there.
     """
-    return tuple(str(_expand(text)[0].resolve()) for text in inputs)
+    return tuple(str(_base(text).resolve()) for text in inputs)
 
 
 def title(inputs: Sequence[str]) -> str:
@@ -82,14 +82,22 @@ def title(inputs: Sequence[str]) -> str:
 
 def _expand(text: str) -> tuple[Path, list[Path]]:
     """The folder that names are relative to, and the files."""
+    path, base = Path(text), _base(text)
+    if path.is_file():
+        return base, [path]
+    found = path.rglob("*") if path.is_dir() else map(Path, glob.glob(text, recursive=True))
+    return base, _kept(base, found)
+
+
+def _base(text: str) -> Path:
+    """The folder that names are relative to."""
     path = Path(text)
     if path.is_file():
-        return path.parent, [path]
+        return path.parent
     if path.is_dir():
-        return path, _kept(path, path.rglob("*"))
+        return path
     if _is_pattern(text):
-        base = _fixed_part(path)
-        return base, _kept(base, map(Path, glob.glob(text, recursive=True)))
+        return _fixed_part(path)
     raise InputError(f"{text}: no such file, folder or data set")
 
 

@@ -50,11 +50,12 @@ class Recipe:
     finish: int = _value(
         0,
         non_negative,
-        "last epochs, which begin anew with the best weights so far, at a quarter of the learning "
-        "rate, and keep the statistics of batch normalisation",
+        "how many of the epochs, the last ones, begin anew with the best weights so far: learning "
+        "rate from a quarter of --lr down to 0, statistics of batch normalisation as they are; "
+        "0: none",
     )
     finish_crop: int = _value(
-        0, non_negative, "side of the windows in these epochs; 0: as in those before"
+        0, non_negative, "side of the windows in the epochs of --finish; 0: that of --crop-size"
     )
     batch_size: int = _value(8, batch_size, "images a step, of all GPUs together; or auto")
     lr: float = _value(1e-4, positive_float, "learning rate at its highest")
@@ -76,7 +77,9 @@ class Recipe:
     val_fraction: float = _value(0.1, fraction, "part of trainval held out for validation")
     val_every: int = _value(1, positive, "epochs from one validation to the next")
     patience: int = _value(
-        0, non_negative, "stop after so many validations without a better one; 0: never"
+        0,
+        non_negative,
+        "stop after so many validations without a better one; 0: never; not with --finish",
     )
     seed: int = _value(0, non_negative, "seed of start values, split, order and augmentation")
 

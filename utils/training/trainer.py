@@ -439,8 +439,8 @@ def fitting(recipe: Recipe, runtime: Runtime) -> int:
     side = recipe.crop_size or recipe.image_size
     if recipe.finish and recipe.crop_size:
         side = max(side, recipe.finish_crop)
-    # one that reads other processes' areas would wait for them; it takes no more memory than this
-    recipe = replace(recipe, loss="soft_iou_bce")
+    if recipe.loss == "soft_iou_pooled":  # waits for other processes, and takes about as much
+        recipe = replace(recipe, loss="soft_iou_bce")
 
     def step(size: int) -> None:
         gc.collect()  # a trainee's optimiser and schedule hold each other

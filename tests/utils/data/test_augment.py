@@ -60,7 +60,7 @@ def test_the_same_seed_gives_the_same_files(source, tmp_path):
 
 
 def test_what_is_there_stays(source, tmp_path):
-    for folder in (source, source.parent, source / "trainval"):
+    for folder in (source, source.parent):
         with pytest.raises(InputError, match="the set is to be written there"):
             augment(source, folder, 0, replace=True)
     augment(source, tmp_path / "a", 1)

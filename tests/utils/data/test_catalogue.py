@@ -21,14 +21,15 @@ def test_the_sets_of_the_paper_come_first_and_built_in_data_last(root):
     order = ["NUDT-SIRST", "IRSTD-1k", "sirst_aug", "only_test", "zebra", BUILTIN]
     assert list_datasets(root) == order
     assert choose_dataset(None, root) == root / "NUDT-SIRST"
+    assert choose_dataset(None, root, to_train=True) == root / "NUDT-SIRST"
 
 
 def test_a_set_without_images_to_train_on_is_chosen_by_its_name_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(catalogue, "write_builtin", lambda folder: folder)
     (tmp_path / "view" / "trainval" / "images").mkdir(parents=True)
     (tmp_path / "view" / "test" / "images").mkdir(parents=True)
-    assert choose_dataset(None, tmp_path) == tmp_path / BUILTIN
-    assert choose_dataset("view", tmp_path) == tmp_path / "view"
+    assert choose_dataset(None, tmp_path, to_train=True) == tmp_path / BUILTIN
+    assert choose_dataset(None, tmp_path) == choose_dataset("view", tmp_path) == tmp_path / "view"
 
 
 @pytest.mark.parametrize(

@@ -211,7 +211,25 @@ def test_near_pairs_are_all_within_the_distance():
     expected = [(i, j) for i, j in np.argwhere(distances <= 6).tolist() if i < j]
     assert sorted(near_pairs(hashes, 6)) == expected and expected
     assert near_pairs(hashes, 6, most=3) == near_pairs(hashes, 6)[:3]
+    even = np.arange(1500) % 2 == 0
+    found = near_pairs(hashes, 6, lambda a, b: even[a:b, None] != even)
+    assert sorted(found) == [(i, j) for i, j in expected if (i + j) % 2]
     assert len(near_pairs(np.zeros((3000, 40), bool), 6, most=10)) == 10  # of 4.5 million
+
+
+def test_a_film_in_trainval_hides_no_leak(folder, monkeypatch):
+    monkeypatch.setattr("utils.data.check.MOST_NEAR", 3)
+    leaked = read(folder, "trainval/images/2.png")
+    put(folder, "test/images/4.png", (leaked * 0.9).astype(np.uint8))
+    for n in range(8):
+        for kind in ("images", "masks"):
+            levels = read(folder, f"trainval/{kind}/1.png").copy()
+            levels[0, n] = 255 if kind == "images" else 0
+            put(folder, f"trainval/{kind}/film{n}.png", levels)
+    warnings = [str(warning) for warning in check(folder).warnings]
+    times = [w.split(" nearly")[0] for w in warnings if "nearly the same" in w]
+    assert times == ["1 times", "at least 3 times"]
+    assert any(w.endswith("trainval/2 and test/4") for w in warnings)
 
 
 def test_masks_of_sixteen_bits_are_clean(folder):

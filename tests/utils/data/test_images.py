@@ -238,6 +238,9 @@ def test_masks_of_sixteen_bits_with_soft_edges(tmp_path):
     mask[5:10, 5:10] = 2000
     mask[6:9, 6:9] = 65535
     assert read_mask(write(tmp_path / "a.png", mask)).sum() == 9
+    for highest in (4095, 300):  # of 12 bits, of labels
+        levels = (mask == 65535).astype(np.uint16) * highest
+        assert read_mask(write(tmp_path / "d.png", levels)).sum() == 9
     assert read_mask(write(tmp_path / "b.png", (mask > 0).astype(np.uint16) * 255)).sum() == 25
     assert read_mask(write(tmp_path / "c.png", (mask > 0).astype(np.uint16))).sum() == 25
 

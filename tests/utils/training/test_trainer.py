@@ -566,7 +566,7 @@ def test_two_processes_train_as_one(data_root, tmp_path):
     options = [
         str(ROOT / "run_0.py"), "--dataset", "tiny", "--data-root", data_root, "--device", "cpu",
         "--stages", "1", "--width", "2", "--crop-size", "32", "--epochs", "3", "--batch-size", "4",
-        "--warmup", "0", "--lr", "1e-3", "--loss", "soft_iou_pooled",
+        "--warmup", "0", "--lr", "3e-4", "--loss", "soft_iou_pooled",
     ]  # fmt: skip
     two = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -580,7 +580,7 @@ def test_two_processes_train_as_one(data_root, tmp_path):
         )
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("weights: ") == 1
-    for name, tolerance in (("training/loss", 1e-4), ("validation/fa", 0.05)):
+    for name, tolerance in (("training/loss", 1e-4), ("validation/fa", 0.01)):
         one, both = scalars(tmp_path / "one", name), scalars(tmp_path / "two", name)
         assert [step for step, _ in one] == [step for step, _ in both]
         np.testing.assert_allclose([v for _, v in one], [v for _, v in both], atol=tolerance)
