@@ -185,8 +185,7 @@ def main() -> None:
     except torch.cuda.OutOfMemoryError as error:
         raise InputError(
             f"{dataset}: batches of {recipe.batch_size}, or the images to validate on, do not fit "
-            "into the GPU's memory; begin again with a smaller --batch-size, --crop-size or "
-            "--finish-crop"
+            "into the GPU's memory; begin again with a smaller --batch-size or --crop-size"
         ) from error
     if group.leads:
         print(f"weights: {run / 'best.pkl'}")

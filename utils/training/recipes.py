@@ -47,16 +47,6 @@ class Recipe:
     augment: bool = _value(False, bool, "random flips and 90 degree turns")
     jitter: float = _value(0.0, share, "strength of random gain, offset and noise; 0: none")
     epochs: int = _value(400, positive, "passes over the training images")
-    finish: int = _value(
-        0,
-        non_negative,
-        "how many of the epochs, the last ones, begin anew with the best weights so far: learning "
-        "rate from a quarter of --lr down to 0, statistics of batch normalisation as they are; "
-        "0: none",
-    )
-    finish_crop: int = _value(
-        0, non_negative, "side of the windows in the epochs of --finish; 0: that of --crop-size"
-    )
     batch_size: int = _value(8, batch_size, "images a step, of all GPUs together; or auto")
     lr: float = _value(1e-4, positive_float, "learning rate at its highest")
     warmup: int = _value(0, non_negative, "steps over which the learning rate rises to it")
@@ -77,9 +67,7 @@ class Recipe:
     val_fraction: float = _value(0.1, fraction, "part of trainval held out for validation")
     val_every: int = _value(1, positive, "epochs from one validation to the next")
     patience: int = _value(
-        0,
-        non_negative,
-        "stop after so many validations without a better one; 0: never; not with --finish",
+        0, non_negative, "stop after so many validations without a better one; 0: never"
     )
     seed: int = _value(0, non_negative, "seed of start values, split, order and augmentation")
 
@@ -133,7 +121,6 @@ _OF_DATASET = {
 _NEEDS = {  # an option: what must hold for it to be read
     "image_size": (lambda r: not r.crop_size, "--crop-size 0"),
     "target_share": (lambda r: r.crop_size, "a --crop-size"),
-    "finish_crop": (lambda r: r.finish and r.crop_size, "a --crop-size and --finish"),
     "val_fraction": (lambda r: r.selection == "validation", "--selection validation"),
 }
 
@@ -155,13 +142,6 @@ def recipe_for(name: str, dataset: str, given: dict[str, Any] | None = None) -> 
             changes |= values
     given = given or {}
     recipe = replace(RECIPES[name], **(changes | given))
-    if recipe.finish >= recipe.epochs:
-        raise InputError(
-            f"--finish {recipe.finish} of {recipe.epochs} --epochs leaves none before them; "
-            "give a smaller --finish, 0 for none"
-        )
-    if recipe.finish and recipe.patience:
-        raise InputError("--patience would end a run before its --finish; give one of them as 0")
     for option, (holds, need) in _NEEDS.items():
         if option in given and not holds(recipe):
             raise InputError(f"{_flag(option)} has no effect here without {need}")

@@ -54,7 +54,6 @@ class Progress:
     loss_sum: float = 0.0  # over these steps
     best: dict[str, Any] = field(default_factory=dict)  # figures of the best epoch, and its number
     waited: int = 0  # validations since then
-    begun_anew: bool = False  # whether the last epochs, which finish, have begun
     lines: list[str] = field(default_factory=list)  # of log.txt
 
 
@@ -81,7 +80,6 @@ class Trainee:
         start: MSCoNet | None = None,
     ):
         torch.manual_seed(recipe.seed)
-        self.norm_is_fixed = False
         net = build_model(stages=recipe.stages, width=recipe.width)
         if start:
             net.load_state_dict(start.state_dict())
@@ -104,21 +102,6 @@ class Trainee:
     @property
     def best_net(self) -> MSCoNet:
         return self.averaged.module if self.averaged else self.net
-
-    def train_mode(self) -> None:
-        self.net.train()
-        if self.norm_is_fixed:
-            for module in self.net.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.eval()
-
-    def begin_anew(self, net: MSCoNet) -> None:
-        """With other weights; the learning rate goes on in its schedule."""
-        self.net.load_state_dict(net.state_dict())
-        if self.averaged:
-            self.averaged.module.load_state_dict(net.state_dict())
-            self.averaged.n_averaged.zero_()
-        self.optimizer.state.clear()
 
     def state(self) -> dict[str, Any]:
         """All but the network's own weights."""
@@ -214,19 +197,14 @@ def train(
             f"or on images larger than {STRIDE} px"
         )
     batches = EpochBatches(len(training), recipe.batch_size, recipe.seed, group.rank, group.world)
-
-    def loader_of(windows: int) -> DataLoader:
-        transform = training_transform(replace(recipe, crop_size=windows))
-        return DataLoader(
-            TrainingView(samples, training, transform, recipe.seed),
-            batch_sampler=batches,
-            num_workers=runtime.workers,
-            persistent_workers=runtime.workers > 0,
-            pin_memory=device.type == "cuda",
-            worker_init_fn=_leave_group,
-        )
-
-    loader = loader_of(recipe.crop_size)
+    loader = DataLoader(
+        TrainingView(samples, training, training_transform(recipe), recipe.seed),
+        batch_sampler=batches,
+        num_workers=runtime.workers,
+        persistent_workers=runtime.workers > 0,
+        pin_memory=device.type == "cuda",
+        worker_init_fn=_leave_group,
+    )
     trainee = Trainee(recipe, runtime, group, batches.per_epoch, start)
     progress = Progress()
     # a run that was killed before it had saved anything begins again
@@ -284,18 +262,6 @@ def train(
             batches.epoch, batches.start = epoch, progress.step
             bar.set_description(f"epoch {epoch}/{recipe.epochs}")
             start, first = time.perf_counter(), progress.step
-            finishing = epoch > recipe.epochs - recipe.finish
-            if finishing and not trainee.norm_is_fixed:
-                trainee.norm_is_fixed = True
-                if recipe.finish_crop and recipe.crop_size:
-                    loader = loader_of(recipe.finish_crop)
-                if not progress.begun_anew:
-                    group.wait()  # for the leader to have written them
-                    best = checkpoint.load(run / "best.pkl")
-                    trainee.begin_anew(best.net)
-                    progress.begun_anew = True
-                    record.log(f"begins anew with the weights of epoch {best.info['epoch']}")
-                    save()  # from here on best.pkl may be of these epochs
             for images, masks, names in _loaded(loader, batches, samples, training):
                 step = (epoch - 1) * batches.per_epoch + progress.step
                 values = train_step(trainee, recipe, runtime, images, masks)
@@ -328,8 +294,7 @@ def train(
 
             line = f"epoch {epoch:3d}/{recipe.epochs}"
             line += f"  loss {progress.loss_sum / batches.per_epoch:.4f}"
-            ends = epoch in (recipe.epochs - recipe.finish, recipe.epochs)
-            if epoch % recipe.val_every == 0 or ends:
+            if epoch % recipe.val_every == 0 or epoch == recipe.epochs:
                 counts = validate(
                     trainee.best_net, chosen_on, validation[group.rank :: group.world], recipe
                 )
@@ -372,7 +337,7 @@ def train_step(
     device = runtime.device
     images, masks = (x.to(device, non_blocking=True) for x in (images, masks))
     rate = trainee.schedule.get_last_lr()[0]
-    trainee.train_mode()
+    trainee.net.train()
     with runtime.autocast():
         stages = trainee.stages(images)
     last = stages[-1]
@@ -437,8 +402,6 @@ def fitting(recipe: Recipe, runtime: Runtime) -> int:
     runtime.prepare()
     runtime = replace(runtime, compiled=False)  # it would compile for each size
     side = recipe.crop_size or recipe.image_size
-    if recipe.finish and recipe.crop_size:
-        side = max(side, recipe.finish_crop)
     if recipe.loss == "soft_iou_pooled":  # waits for other processes, and takes about as much
         recipe = replace(recipe, loss="soft_iou_bce")
 
@@ -538,11 +501,9 @@ def _ema(decay: float):
 
 
 def _rate(step: int, recipe: Recipe, per_epoch: int) -> float:
-    """Poly schedule (1 - step / steps)^0.9, after a linear rise; again from a quarter to finish."""
-    steps = (recipe.epochs - recipe.finish) * per_epoch
-    if step < steps or not recipe.finish:
-        return min(1.0, (step + 1) / (recipe.warmup + 1)) * max(0.0, 1 - step / steps) ** 0.9
-    return 0.25 * max(0.0, 1 - (step - steps) / (recipe.finish * per_epoch)) ** 0.9
+    """Poly schedule (1 - step / steps)^0.9, after a linear rise."""
+    rise = min(1.0, (step + 1) / (recipe.warmup + 1))
+    return rise * max(0.0, 1 - step / (recipe.epochs * per_epoch)) ** 0.9
 
 
 def _sized(samples: PairDataset, index: int, recipe: Recipe) -> tuple[Tensor, Tensor]:

@@ -62,9 +62,6 @@ def test_only_what_is_given_counts():
     "recipe, given, message",
     [
         ("default", {"image_size": 128}, "--image-size has no effect here without --crop-size 0"),
-        ("default", {"finish": 9, "epochs": 9}, "--finish 9 of 9 --epochs leaves none before"),
-        ("default", {"finish": 1, "patience": 3}, "--patience would end a run before its --fini"),
-        ("default", {"finish_crop": 64}, "--finish-crop has no effect .* a --crop-size and --fini"),
         ("published", {"target_share": 0.1}, "--target-share has no effect .* a --crop-size"),
         ("published", {"val_fraction": 0.2}, "without --selection validation"),
     ],

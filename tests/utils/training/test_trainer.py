@@ -139,66 +139,6 @@ def test_the_average_follows_the_weights(data_root, tmp_path):
     assert buffers and all(torch.equal(best[name], own[name]) for name in buffers)
 
 
-def statistics(run, epoch):
-    net = checkpoint.load(run / f"{epoch}.pkl").net
-    return torch.cat([v.flatten() for n, v in net.state_dict().items() if "running" in n])
-
-
-def test_the_last_epochs_begin_anew_with_the_best_weights(data_root, tmp_path, monkeypatch):
-    run, save = tmp_path / "run", checkpoint.save
-
-    def keep(path, net, info, training):
-        save(path, net, info, training)
-        if path.name == "last.pkl":
-            end = path.with_name(f"{training['progress']['epoch'] - 1}.pkl")
-            if not end.exists():  # it is saved again where the last epochs begin
-                save(end, net, info, training)
-        elif info["epoch"] == 1:
-            save(path.with_name("best_1.pkl"), net, info, training)
-
-    monkeypatch.setattr(checkpoint, "save", keep)
-    scripted(monkeypatch, [5, 2, 3, 4, 0])
-    train(data_root, run, epochs=4, finish=2)
-    assert "begins anew with the weights of epoch 1\n" in (run / "log.txt").read_text()
-    assert torch.equal(statistics(run, "best_1"), statistics(run, 1))
-    assert not torch.equal(statistics(run, 1), statistics(run, 2))
-    assert torch.equal(statistics(run, 1), statistics(run, 3))
-    assert torch.equal(statistics(run, 1), statistics(run, 4))
-    rates = [value for _, value in scalars(run, "training/lr")]
-    steps = len(rates) // 4
-    assert rates[2 * steps] == pytest.approx(RECIPE.lr / 4)
-    assert rates[2 * steps + 1] < rates[2 * steps]
-    name = "decoupling.0.bsgu.lift.weight"
-    best, after, other = (
-        checkpoint.load(run / f"{n}.pkl").net.state_dict()[name] for n in ("best_1", 3, 2)
-    )
-    most = steps * RECIPE.lr / 4  # that Adam moves a weight by, as good as
-    assert 0 < (after - best).abs().max() < 1.5 * most < (after - other).abs().max()
-    # its first part is the very run of so many epochs
-    scripted(monkeypatch, [5, 2, 0])
-    train(data_root, tmp_path / "short", epochs=2)
-    short = checkpoint.load(tmp_path / "short" / "2.pkl").net.state_dict()
-    for name, value in checkpoint.load(run / "2.pkl").net.state_dict().items():
-        assert torch.equal(value, short[name])
-
-
-def test_the_last_epochs_may_have_windows_of_their_own(data_root, tmp_path, monkeypatch):
-    step, sides = trainer.train_step, []
-
-    def watched(trainee, recipe, runtime, images, masks):
-        sides.append((images.shape[-1], masks.shape[-1]))
-        return step(trainee, recipe, runtime, images, masks)
-
-    monkeypatch.setattr(trainer, "train_step", watched)
-    train(
-        data_root, tmp_path / "run", epochs=3, crop_size=32, finish=1, finish_crop=24, val_every=9
-    )
-    assert sides == [(32, 32)] * 4 + [(24, 24)] * 2
-    # nothing was validated before the last epochs but to begin them with
-    log = (tmp_path / "run" / "log.txt").read_text()
-    assert [int(n) for n in re.findall(r"epoch +(\d+)/3 .* validation: ", log)] == [2, 3]
-
-
 def test_same_seed_same_weights_and_another_seed_others(data_root, tmp_path):
     first = everything(train(data_root, tmp_path / "1", epochs=1))
     assert torch.equal(first, everything(train(data_root, tmp_path / "2", epochs=1)))
@@ -333,7 +273,7 @@ MOMENTS = [
 
 @forked
 def test_killed_at_any_moment_it_goes_on_to_the_very_same_weights(data_root, tmp_path):
-    small = {"save_minutes": 0, "stages": 1, "finish": 1}
+    small = {"save_minutes": 0, "stages": 1}
     whole = everything(train(data_root, tmp_path / "whole", **small))
     log = re.sub(r"\d+ s\n", "", (tmp_path / "whole" / "log.txt").read_text())
     losses = scalars(tmp_path / "whole", "training/loss")
@@ -346,33 +286,13 @@ def test_killed_at_any_moment_it_goes_on_to_the_very_same_weights(data_root, tmp
             train(data_root, run, **small)
 
         assert in_child(killed) == -signal.SIGKILL, moment
-        resumed = train(data_root, run, resume=True, stages=1, finish=1)
+        resumed = train(data_root, run, resume=True, stages=1)
         assert torch.equal(everything(resumed), whole), moment
         assert re.sub(r"\d+ s\n", "", (run / "log.txt").read_text()) == log, moment
         assert scalars(run, "training/loss") == losses, moment
         assert len(scalars(run, "validation/fa")) == 3, moment
         for leftover in run.glob(".*"):  # of the file that was being written
             assert leftover.name.endswith(".tmp")
-
-
-@forked
-def test_killed_between_the_two_files_of_the_first_epoch_that_finishes(
-    data_root, tmp_path, monkeypatch
-):
-    recipe = {"epochs": 2, "finish": 1, "stages": 1}
-    scripted(monkeypatch, [1, 2, 0])
-    whole = everything(train(data_root, tmp_path / "whole", **recipe))
-    run = tmp_path / "run"
-
-    def killed():
-        scripted(monkeypatch, [1, 2, 0])
-        kill_at(("after best", 1))
-        train(data_root, run, **recipe)
-
-    assert in_child(killed) == -signal.SIGKILL
-    assert checkpoint.load(run / "best.pkl").info["epoch"] == 2
-    scripted(monkeypatch, [2, 0])
-    assert torch.equal(everything(train(data_root, run, resume=True, **recipe)), whole)
 
 
 def test_with_checkpoints_at_the_ends_of_epochs_only(data_root, tmp_path, monkeypatch):
