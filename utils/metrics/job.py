@@ -83,9 +83,9 @@ def run(
         Job(pair_files(method.predictions, masks), protocols, kind, resize, seed)
         for method in methods
     ]
+    folders = [output if len(methods) == 1 else output / method.name for method in methods]
     evaluations = []
-    for method, job in zip(methods, jobs, strict=True):
-        folder = output if len(methods) == 1 else output / method.name
+    for method, job, folder in zip(methods, jobs, folders, strict=True):
         seen: list[Image] = []
         evaluation = evaluate(
             method.name,
@@ -98,12 +98,6 @@ def run(
             seen.append if report else lambda image: None,
         )
         evaluations.append(evaluation)
-        counts = evaluation.results[protocols[0].name].counts
-        print(f"{method.name}: {counts.n_images} images, {counts.n_targets} targets, {masks}")
-        print(text.table(evaluation))
-        for warning in evaluation.warnings:
-            print(f"warning: {warning}")
-        print(f"written to {folder / 'metrics.json'}")
         # nothing is left there of a score before this one
         for place in (folder, output):
             for old in (PAGE, *(f"{plot}.png" for plot in PLOTS)):
@@ -111,13 +105,23 @@ def run(
                     (place / old).unlink(missing_ok=True)
         if report:
             write_page(folder / PAGE, evaluation, job, seen, images)
-            print(f"report: {folder / 'report.html'}")
-    if table or len(methods) > 1:
-        for protocol in protocols:
-            print(f"\n{protocol.name}, {text.size_name(protocol.size)}:")
-            print(text.comparison(evaluations, protocol.name, table or "markdown"))
     first = protocols[0].name
     if plots:
         for name, png in draw(evaluations, first).items():
             write_bytes(output / f"{name}.png", png)
+    # all is written: whoever reads what is printed may close the pipe
+    for evaluation, folder in zip(evaluations, folders, strict=True):
+        counts = evaluation.results[first].counts
+        print(f"{evaluation.name}: {counts.n_images} images, {counts.n_targets} targets, {masks}")
+        print(text.table(evaluation))
+        for warning in evaluation.warnings:
+            print(f"warning: {warning}")
+        print(f"written to {folder / 'metrics.json'}")
+        if report:
+            print(f"report: {folder / PAGE}")
+    if table or len(methods) > 1:
+        for protocol in protocols:
+            print(f"\n{protocol.name}, {text.size_name(protocol.size)}:")
+            print(text.comparison(evaluations, protocol.name, table or "markdown"))
+    if plots:
         print(f"curves: {output / '*.png'}")
