@@ -158,8 +158,7 @@ def _mask_values(levels: np.ndarray) -> str:
     values = set(np.unique(levels[levels > 0]).tolist())
     if values <= {1}:
         return "0 and 1" if values else "0"
-    (value,) = values if values <= {255} or values <= {65535} else (None,)
-    return f"0 and {value}" if value else "grey"
+    return f"0 and {values.pop()}" if values in ({255}, {65535}) else "grey"
 
 
 def scr(levels: np.ndarray, labels: np.ndarray, target: int, box: Sequence[int]) -> float:
@@ -265,7 +264,7 @@ def _judge_repeats(report: Report) -> None:
             if (len({image.split for image in group}) > 1) == across
         ]
         if names:
-            least = "at least " if len(names) == MOST_NEAR else ""
+            least = "at least " if found is not groups and len(found) == MOST_NEAR else ""
             findings.append(Finding(f"{least}{len(names)} times {text}", names))
 
 

@@ -60,14 +60,14 @@ def recognise(source: Path, division: Division | None = None) -> Found:
     if _is_ours(folder):
         if division.lists or division.share:
             raise InputError(f"{folder}: is split already; leave out --split and --split-file")
-        splits = {}
-        for split, place in _split_folders(folder).items():
+        splits, places = {}, _split_folders(folder)
+        for split, place in places.items():
             splits[split] = _pairs(place / "images", place / "masks")
             stray = _stray(place / "masks", splits[split])
             if stray:
                 raise InputError(f"{place / 'images'}: no image for {some_names(stray)}")
-        first = _split_folders(folder)["trainval"].name
-        found = Found(f"{{{first},test}}/{{images,masks}}", splits, [])
+        names = ",".join(place.name for place in places.values())
+        found = Found(f"{{{names}}}/{{images,masks}}", splits, [])
     else:
         found = _divided(folder, division)
     _no_clash(folder, found.splits)

@@ -107,7 +107,7 @@ def froc_sums(prediction: Map, true: Components) -> FrocSums:
             centroids, areas = blobs.components(detected)
         else:
             labels, centroids, areas = unordered_components(detected)
-            blobs = _Blobs.cut(logits, labels, len(areas))
+            blobs = _Blobs.cut(logits, labels, areas)
         pairs = assign(true.centroids, centroids, CORRECTED.distance)
         hits[i], fa_px[i] = len(pairs), area - sum(int(areas[p]) for _, p in pairs)
     return FrocSums(hits, fa_px, len(true.areas), logits.size)
@@ -201,10 +201,11 @@ class _Blobs(NamedTuple):
     origins: np.ndarray  # (n, 2) column, row of its corner in the image, less that in the mosaic
 
     @classmethod
-    def cut(cls, logits: np.ndarray, labels: np.ndarray, n: int) -> "_Blobs | None":
+    def cut(cls, logits: np.ndarray, labels: np.ndarray, areas: np.ndarray) -> "_Blobs | None":
         """None where that would be no small image: many blobs, or a tall one among others."""
-        if np.count_nonzero(labels) >= logits.size // 8:
+        if areas.sum() >= logits.size // 8:
             return None
+        n = len(areas)
         pixels = np.flatnonzero(labels)
         owner = labels.ravel()[pixels] - 1
         rows, columns = np.divmod(pixels, labels.shape[1])
