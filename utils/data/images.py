@@ -146,7 +146,7 @@ def photo_size(path: Path) -> tuple[int, int]:
             shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
             return shape if len(shape) == 2 else (math.prod(shape), 1)
         with path.open("rb") as file:
-            width, height, _ = _header(file)
+            width, height, *_ = _header(file)
         sides = int(height), int(width)  # a damaged header holds any type
         return sides if min(sides) > 0 else (0, 0)
     except Exception:  # a damaged file can raise anything
@@ -227,16 +227,19 @@ def _decode(path: Path) -> np.ndarray:
         levels = None
     if levels is None:
         raise InputError(f"{path}: not an image that can be decoded; replace or remove it")
+    *_, depth, bands = _header(io.BytesIO(data))
+    if levels.dtype.itemsize * 8 < depth:  # so OpenCV reads TIFF files of grey and transparency
+        raise InputError(f"{path}: {bands} bands of {depth} bits; convert it to one band")
     return levels
 
 
 def _doubt(data: bytes) -> str | None:
     """Why a file should not be decoded: OpenCV fills up what is missing without a word."""
     try:
-        width, height, bits = _header(io.BytesIO(data))
+        width, height, depth, bands = _header(io.BytesIO(data))
         if width * height > _MOST_PIXELS:
             return f"{width}x{height} px; at most {_MOST_PIXELS} pixels are read"
-        if width * height * bits > 8 * _MOST_PACKED * len(data):
+        if width * height * depth * bands > 8 * _MOST_PACKED * len(data):
             return f"{len(data)} bytes cannot hold its {width}x{height} px"
         if data.startswith(b"\x89PNG"):
             Image.open(io.BytesIO(data)).verify()  # the checksums of all chunks
@@ -250,8 +253,8 @@ def _doubt(data: bytes) -> str | None:
     return None
 
 
-def _header(file: BinaryIO) -> tuple[int, int, int]:
-    """Width, height and bits a pixel that a file claims to have."""
+def _header(file: BinaryIO) -> tuple[int, int, int, int]:
+    """Width, height, bits of a number and numbers of a pixel that a file claims to have."""
     start = file.read(25)
     if start[:4] in (b"II*\0", b"MM\0*"):  # TIFF: Pillow does not open all of its pixel types
         tags = TiffImagePlugin.ImageFileDirectory_v2(start[:8])
@@ -262,4 +265,4 @@ def _header(file: BinaryIO) -> tuple[int, int, int]:
         image = Image.open(file)
         (width, height), bands = image.size, len(image.getbands())
         depth = start[24] if image.format == "PNG" else 1 if image.mode == "1" else 8
-    return width, height, depth * bands
+    return width, height, depth, bands

@@ -5,6 +5,7 @@ import zlib
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from utils.data.images import encode_png, grey, read_image, read_mask, read_photo, resize
@@ -76,6 +77,15 @@ def test_float_images_are_refused(tmp_path):
     path = write(tmp_path / "a.tif", np.zeros((4, 4), np.float32))
     with pytest.raises(InputError, match=r"a\.tif: float32 pixels"):
         read_image(path)
+
+
+def test_bands_that_would_lose_their_depth_are_refused(tmp_path):
+    path = tmp_path / "a.tif"  # grey and transparency of 16 bits, which OpenCV reads as 8
+    levels = np.full((4, 5, 2), 300, np.uint16)
+    tifffile.imwrite(path, levels, photometric="minisblack", planarconfig="contig")
+    for read in (read_image, read_mask, read_photo):
+        with pytest.raises(InputError, match=r"a\.tif: 2 bands of 16 bits; convert it to one band"):
+            read(path)
 
 
 def test_a_missing_file_is_named(tmp_path):
