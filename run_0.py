@@ -10,6 +10,7 @@ torchrun --nproc_per_node=4 run_0.py --dataset NUDT-SIRST --batch-size 32
 """
 
 from dataclasses import fields, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ from utils.training.recipes import (
 )
 from utils.training.record import list_runs, new_run_folder, read_config
 from utils.training.runtime import Runtime
-from utils.training.trainer import fitting, train
+from utils.training.step import fitting
+from utils.training.trainer import train
 
 
 def main() -> None:
@@ -120,6 +122,8 @@ def main() -> None:
     group = TrainingGroup(on_gpu)
     gpu = f"cuda:{group.local_rank}" if group.world > 1 and on_gpu else arguments.device
     device = choose_device(gpu)
+    if arguments.compile and device.type == "cuda" and find_spec("triton") is None:
+        raise InputError("--compile: needs the package triton, which is not there; leave it out")
     workers = arguments.workers
     if workers is None:
         workers = 4 if device.type == "cuda" else 0

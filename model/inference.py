@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .dbem import DecoderBlock, EncoderBlock
-from .ddc import DDC, cross
+from .ddc import DDC, Cross
 from .msconet import MSCoNet
 
 
@@ -47,7 +47,7 @@ class _FoldedDDC(nn.Module):
             self.vertical.weight *= scale.view(-1, 1, 1, 1)
             self.horizontal.weight *= scale.view(-1, 1, 1, 1)
             self.vertical.bias.sub_(bn.running_mean).mul_(scale).add_(bn.bias)
-        kernel = cross(self.vertical.weight, self.horizontal.weight)
+        kernel = Cross.apply(self.vertical.weight, self.horizontal.weight, 0.0)
         self.register_buffer("kernel", kernel, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -57,7 +57,8 @@ class _FoldedDDC(nn.Module):
 
 
 def _fold_pairs(layers: nn.Sequential) -> None:
-    """Fold every batch normalisation into the convolution that stands before it."""
+    """Fold every batch normalisation into the convolution before it, and let the activation after
+    it overwrite its input."""
     for k in range(len(layers) - 1):
         if isinstance(layers[k], nn.Conv2d) and isinstance(layers[k + 1], _BatchNorm):
             layers[k] = fuse_conv_bn_eval(layers[k], layers[k + 1])

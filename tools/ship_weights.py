@@ -1,5 +1,5 @@
-"""Make the weights of a run ready to be given to others: without local paths, in half precision
-where that changes next to nothing.
+"""Make the weights of a run ready to be given to others: in half precision where that changes next
+to nothing.
 
 python tools/ship_weights.py runs/SIRST/20250101-120000      to Weight/SIRST/{best.pkl,log.txt}
 """
@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from model import MSCoNet
 from utils import checkpoint
 from utils.data.scenes import make_scene
-from utils.files import write_bytes
+from utils.files import read_json, write_bytes
 from utils.options import InputError, Parser, run_door
 
 _SCENES = 16  # that the rounded weights are tried on
@@ -32,9 +32,12 @@ def main() -> None:
         "--output", type=Path, metavar="DIR", help="default: Weight/<the run's data set>"
     )
     arguments = parser.parse_args()
+    if not read_json(arguments.run / "summary.json").get("finished"):
+        raise InputError(
+            f"{arguments.run}: the run is not finished; run_0.py --resume {arguments.run}"
+        )
     loaded = checkpoint.load(arguments.run / "best.pkl")
-    log = _read_log(arguments.run / "log.txt")
-    info = {key: value for key, value in loaded.info.items() if key != "data_root"}
+    log, info = (arguments.run / "log.txt").read_bytes(), loaded.info
     if "dataset" not in info:
         raise InputError(f"{arguments.run / 'best.pkl'}: does not say what it was trained on")
     folder = arguments.output or checkpoint.WEIGHTS / info["dataset"]
@@ -49,19 +52,6 @@ def main() -> None:
     print(f"{weights}: {len(data):,} bytes, SHA-256 {hashlib.sha256(data).hexdigest()}")
     kept = "in half precision" if halved else "in full precision; half would be half the size"
     print(f"{kept}: it moves probabilities in {_SCENES} made scenes by up to {difference:.1e}")
-
-
-def _read_log(path: Path) -> bytes:
-    """Raises InputError where the run is not finished, or there is none."""
-    try:
-        log = path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror}); name a run's folder"
-        ) from None
-    if b"\ntest, epoch " not in log:
-        raise InputError(f"{path}: the run is not finished; run_0.py --resume {path.parent}")
-    return log
 
 
 def _halved(net: MSCoNet) -> MSCoNet:

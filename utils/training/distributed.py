@@ -36,11 +36,13 @@ class TrainingGroup(Group):
         return Counts(*tensor.tolist())
 
     def wrap(self, module: nn.Module, device: torch.device) -> nn.Module:
-        """Gradients averaged over the processes, batch statistics shared by them."""
+        """Gradients averaged over the processes."""
         if self.world == 1:
             return module
         ids = [device] if device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(module, device_ids=ids)
+        return nn.parallel.DistributedDataParallel(
+            module, device_ids=ids, gradient_as_bucket_view=True
+        )
 
     def share_statistics(self, net: nn.Module, device: torch.device) -> nn.Module:
         """Batch normalisation over the images of all processes."""

@@ -161,6 +161,9 @@ def add_options(parser: Parser) -> None:
         values = {name: _shown(f.name, getattr(recipe, f.name)) for name, recipe in RECIPES.items()}
         if len(set(values.values())) == 1:
             values = {"default": values["default"]}
+        for (recipe, dataset), changes in _OF_DATASET.items():
+            if f.name in changes:
+                values[f"{recipe} of {dataset}"] = _shown(f.name, changes[f.name])
         shown = "; ".join(f"{name} {value}" for name, value in values.items())
         parse = f.metadata["parse"]
         if parse is bool:

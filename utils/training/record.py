@@ -90,7 +90,9 @@ class Record:
 
 def environment() -> dict[str, Any]:
     """Versions, hardware, command line and commit."""
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    # GPUs are counted, too, where the driver is too old for this PyTorch
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    gpus = [torch.cuda.get_device_name(i) for i in range(count)]
     return {
         "time": datetime.now().astimezone().isoformat(timespec="seconds"),
         "command": sys.argv,

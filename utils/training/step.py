@@ -1,0 +1,230 @@
+"""What training changes, and one step of it."""
+
+import copy
+import gc
+import math
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import Adam
+from torch.optim.lr_scheduler import LambdaLR
+
+from model import MSCoNet, build_model
+from model.msconet import STRIDE, Decomposition
+
+from ..options import InputError
+from .distributed import TrainingGroup
+from .losses import LOSSES
+from .recipes import Recipe
+from .runtime import Runtime, largest_batch
+
+
+class Average:
+    """Exponential moving average of a network's parameters; the buffers are its last ones.
+
+    `torch.optim.swa_utils.AveragedModel` does the same, but goes through all modules several times
+    a step, which a GPU waits for: ten times as long.
+
+    Args:
+        net: the network.
+        decay: it rises to this, so that a short run is averaged, too.
+    """
+
+    def __init__(self, net: MSCoNet, decay: float):
+        self.net = copy.deepcopy(net).requires_grad_(False)
+        self.decay = decay
+        self.updates = 0
+        self._parameters = list(self.net.parameters()), list(net.parameters())
+        buffers: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
+        for own, current in zip(self.net.buffers(), net.buffers(), strict=True):
+            pair = buffers.setdefault(own.dtype, ([], []))
+            pair[0].append(own)
+            pair[1].append(current)
+        self._buffers = list(buffers.values())
+
+    @torch.no_grad()
+    def update(self) -> None:
+        n = self.updates
+        decay = min(self.decay, (1 + n) / (10 + n)) if n else 0.0
+        torch._foreach_lerp_(*self._parameters, 1 - decay)
+        for own, current in self._buffers:
+            torch._foreach_copy_(own, current)
+        self.updates += 1
+
+    def state(self) -> dict[str, Any]:
+        return {"net": self.net.state_dict(), "updates": self.updates}
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.net.load_state_dict(state["net"])
+        self.updates = int(state["updates"])
+
+
+class AllStages(nn.Module):
+    """The network as training calls it: the decompositions of all stages."""
+
+    def __init__(self, net: MSCoNet):
+        super().__init__()
+        self.net = net
+
+    def forward(self, images: Tensor) -> list[Decomposition]:
+        return list(self.net.stages(images))
+
+
+class Trainee:
+    """A network with everything that training changes."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        runtime: Runtime,
+        group: TrainingGroup,
+        per_epoch: int,
+        start: MSCoNet | None = None,
+    ):
+        torch.manual_seed(recipe.seed)
+        net = build_model(stages=recipe.stages, width=recipe.width)
+        if start:
+            net.load_state_dict(start.state_dict())
+        self.net = runtime.move(group.share_statistics(net, runtime.device))
+        # what is validated and kept as best.pkl: the averaged weights, or the network itself
+        self.averaged = Average(self.net, recipe.ema) if recipe.ema else None
+        self.stages: nn.Module = AllStages(self.net)
+        if runtime.compiled:  # part by part: those of all stages but the first share their code
+            for stage in self.net.decoupling:
+                for part in stage.children():
+                    part.compile()
+        self.stages = group.wrap(self.stages, runtime.device)
+        fused = runtime.device.type == "cuda"  # one launch for all parameters
+        self.parameters = list(self.net.parameters())  # found once: a step takes them twice
+        self.optimizer = Adam(self.parameters, recipe.lr, fused=fused)
+        self.schedule = LambdaLR(self.optimizer, lambda step: _rate(step, recipe, per_epoch))
+        self.scaler = torch.amp.GradScaler(runtime.device.type, enabled=runtime.precision == "fp16")
+
+    @property
+    def best_net(self) -> MSCoNet:
+        return self.averaged.net if self.averaged else self.net
+
+    def state(self) -> dict[str, Any]:
+        """All but the network's own weights."""
+        return {
+            "averaged": self.averaged.state() if self.averaged else None,
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "random": torch.get_rng_state(),
+            "random_gpu": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        }
+
+    def load(self, net: MSCoNet, state: dict[str, Any]) -> None:
+        self.net.load_state_dict(net.state_dict())
+        if self.averaged:
+            self.averaged.load(state["averaged"])
+        fused = self.optimizer.defaults["fused"]  # as suits this device, not the saved one
+        self.optimizer.load_state_dict(
+            state["optimizer"]
+            | {"param_groups": [g | {"fused": fused} for g in state["optimizer"]["param_groups"]]}
+        )
+        self.schedule.load_state_dict(state["schedule"])
+        if state["scaler"] and self.scaler.is_enabled():  # else begun, or gone on, without fp16
+            self.scaler.load_state_dict(state["scaler"])
+        torch.set_rng_state(state["random"])
+        if torch.cuda.is_available() and len(state["random_gpu"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(state["random_gpu"])
+
+
+def train_step(
+    trainee: Trainee, recipe: Recipe, runtime: Runtime, images: Tensor, masks: Tensor
+) -> dict[str, float]:
+    """One step: loss(T, mask) + tau * MSE(D_K, image); its values for the log.
+
+    Where the loss or its gradient is not finite the weights stay, and "loss" is not finite.
+    """
+    device = runtime.device
+    images, masks = (x.to(device, non_blocking=True) for x in (images, masks))
+    rate = trainee.schedule.get_last_lr()[0]
+    if not trainee.net.training:
+        trainee.net.train()
+    with runtime.autocast():
+        stages = trainee.stages(images)
+    last = stages[-1]
+    formula = LOSSES[recipe.loss]
+    supervised = stages if recipe.every_stage else [last]
+    losses = [formula(stage.target.float(), masks) for stage in supervised]
+    weights = [k / sum(range(1, len(losses) + 1)) for k in range(1, len(losses) + 1)]
+    segmentation = sum(w * loss for w, loss in zip(weights, losses, strict=True))
+    reconstruction = mse_loss(last.reconstruction.float(), images)
+    loss = segmentation + recipe.tau * reconstruction
+
+    trainee.optimizer.zero_grad(set_to_none=True)
+    trainee.scaler.scale(loss).backward()
+    trainee.scaler.unscale_(trainee.optimizer)
+    limit = recipe.clip_norm or math.inf
+    norm = clip_grad_norm_(trainee.parameters, limit)
+    values = [loss, norm, segmentation, reconstruction, *losses]
+    # at once: the processor waits for the GPU here
+    value, norm, segmentation, reconstruction, *losses = torch.stack(
+        [x.detach().float() for x in values]
+    ).tolist()
+    # the scaler passes over steps whose gradient overflows in fp16, and halves its factor, which
+    # begins at 65536: below 1 it was no overflow
+    overflow = trainee.scaler.is_enabled() and trainee.scaler.get_scale() >= 1
+    if math.isfinite(value) and (math.isfinite(norm) or overflow):
+        trainee.scaler.step(trainee.optimizer)
+        trainee.scaler.update()
+        trainee.schedule.step()
+        if trainee.averaged:
+            trainee.averaged.update()
+    else:
+        value = math.nan
+    stages_values = {}
+    if recipe.every_stage:
+        stages_values = {f"stage_{k}": x for k, x in enumerate(losses, start=1)}
+    return {
+        "loss": value,
+        "segmentation": segmentation,
+        "reconstruction": reconstruction,
+        "gradient_norm": norm,
+        "lr": rate,
+    } | stages_values
+
+
+def fitting(recipe: Recipe, runtime: Runtime) -> int:
+    """The batch size that fits into the memory of the GPU; see `largest_batch`.
+
+    Raises:
+        InputError: there is no GPU.
+    """
+    if runtime.device.type != "cuda":
+        raise InputError("--batch-size auto measures a GPU's memory, and there is none; give it")
+    runtime.prepare()
+    runtime = replace(runtime, compiled=False)  # it would compile for each size
+    side = recipe.crop_size or recipe.image_size
+    if recipe.loss == "soft_iou_pooled":  # waits for other processes, and takes about as much
+        recipe = replace(recipe, loss="soft_iou_bce")
+
+    def step(size: int) -> None:
+        gc.collect()  # a trainee's optimiser and schedule hold each other
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(runtime.device)
+        trainee = Trainee(recipe, runtime, TrainingGroup.alone(), per_epoch=1)
+        images = torch.rand(size, 1, side, side)
+        train_step(trainee, recipe, runtime, images, (images > 0.99).float())
+        room = torch.cuda.get_device_properties(runtime.device).total_memory
+        if torch.cuda.max_memory_allocated(runtime.device) > 0.9 * room:
+            raise torch.cuda.OutOfMemoryError  # validation and fragments need some, too
+
+    found = largest_batch(step, least=2 if side <= STRIDE else 1)  # one value has no variance
+    gc.collect()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(runtime.device)  # the run's own is logged
+    return found
+
+
+def _rate(step: int, recipe: Recipe, per_epoch: int) -> float:
+    """Poly schedule (1 - step / steps)^0.9, after a linear rise."""
+    rise = min(1.0, (step + 1) / (recipe.warmup + 1))
+    return rise * max(0.0, 1 - step / (recipe.epochs * per_epoch)) ** 0.9
