@@ -1,10 +1,11 @@
-"""Writing: a file or folder is there whole or not at all."""
+"""Files and folders: what is written anew is there whole or not at all."""
 
+import io
 import json
 import os
 import secrets
 import shutil
-import tempfile
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 from .options import InputError
+
+_PATIENCE = 5.0  # s, in which another program closes a file
+_IN_USE = (5, 32)  # Windows: access denied, a sharing violation
 
 
 def write_bytes(path: Path, data: bytes | memoryview) -> None:
@@ -35,23 +39,42 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, path)
+            rename(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def new_text(path: Path) -> Iterator[TextIO]:
-    """A text file to fill (UTF-8), which replaces ``path`` when the block ends without an error."""
-    temporary = temporary_path(path)
-    with write_errors(path):
+    """`new_file` for text: UTF-8, lines as they are."""
+    with new_file(path) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        yield text
+        text.detach()
+
+
+def rename(source: Path, target: Path) -> None:
+    """`os.replace`. Windows refuses it while another program, such as a virus scanner, has the file
+    open: there it is tried for some seconds."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("w", encoding="utf-8", newline="") as file:
-                yield file
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+            return os.replace(source, target)
+        except PermissionError as error:
+            in_use = getattr(error, "winerror", None) in _IN_USE
+            if not in_use or time.monotonic() > deadline:
+                raise
+        time.sleep(0.1)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, if it is there.
+
+    Raises:
+        InputError: it cannot be removed.
+    """
+    with write_errors(path):
+        path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -129,22 +152,22 @@ def new_folder(path: Path) -> Iterator[Path]:
     The old folder is set aside by its name while the new one takes it; where a crash came in
     between, the next call puts it back first. Of a link, what it leads to is replaced.
     """
-    path = path.resolve() if path.is_symlink() else path
+    path = path.resolve() if path.is_symlink() or path.exists() else path  # junctions, too
     temporary, aside = temporary_path(path), _beside(path, "old.tmp")
     with write_errors(path):
         try:
             temporary.mkdir(parents=True)
             if aside.exists() and not path.exists():
-                os.replace(aside, path)
+                rename(aside, path)
             yield temporary
             shutil.rmtree(aside, ignore_errors=True)
             if path.is_dir():
-                os.replace(path, aside)
+                rename(path, aside)
             try:
-                os.replace(temporary, path)
+                rename(temporary, path)
             except BaseException:
                 if aside.exists():
-                    os.replace(aside, path)
+                    rename(aside, path)
                 raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -156,7 +179,9 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
     """A folder for the length of the block, hidden in ``parent``, on the same disk."""
     with write_errors(parent):
         parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=parent))
+        # not tempfile's: on Windows what is made there stays its owner's alone
+        folder = temporary_path(parent / "unpacked")
+        folder.mkdir()
     try:
         yield folder
     finally:

@@ -20,14 +20,17 @@ class Group:
         timeout: for which one may wait for another.
 
     Raises:
-        InputError: fewer GPUs than processes.
+        InputError: fewer GPUs than processes, or several on Windows.
     """
 
     def __init__(self, on_gpu: bool = False, timeout: timedelta = timedelta(hours=2)):
         self.world = int(os.environ.get("WORLD_SIZE", 1))
         self.rank = int(os.environ.get("RANK", 0))
         self.local_rank = int(os.environ.get("LOCAL_RANK", 0))
+        self._on_gpu = on_gpu
         if self.world > 1:
+            if os.name == "nt":  # its PyTorch has neither NCCL nor a gloo that reduces GPU tensors
+                raise InputError("several processes need Linux; start one, without torchrun")
             if on_gpu:
                 if self.local_rank >= torch.cuda.device_count():
                     raise InputError(
@@ -35,9 +38,7 @@ class Group:
                         "GPUs; lower --nproc_per_node, or --device cpu"
                     )
                 torch.cuda.set_device(self.local_rank)
-            # NCCL is not for Windows
-            backend = "nccl" if on_gpu and dist.is_nccl_available() else "gloo"
-            dist.init_process_group(backend, timeout=timeout)
+            dist.init_process_group("nccl" if on_gpu else "gloo", timeout=timeout)
 
     @classmethod
     def alone(cls) -> "Group":
@@ -71,7 +72,8 @@ class Group:
     def wait(self) -> None:
         """Until all processes are here."""
         if self.world > 1:
-            dist.barrier()
+            # else NCCL guesses a GPU, which with several machines can be another process's
+            dist.barrier(device_ids=[self.local_rank] if self._on_gpu else None)
 
     def close(self) -> None:
         if self.world > 1:

@@ -9,7 +9,7 @@ from scipy.special import expit
 
 from .data.catalogue import same_name
 from .data.images import png_buffer, row_blocks
-from .files import new_file, read_json, write_bytes, write_json
+from .files import new_file, read_json, remove, write_bytes, write_json
 from .options import InputError
 
 RECORD = "predictions.json"  # what the maps were made from, and whether they are complete
@@ -50,7 +50,7 @@ def remove_scores(folder: Path) -> None:
     """Remove what was written about earlier maps of an export: figures, tables, pictures."""
     for pattern in ("metrics.json", "*.csv", "report.html", "*.png"):
         for path in folder.glob(pattern):
-            path.unlink()
+            remove(path)
 
 
 def find_export(results: Path, dataset: str | None) -> Path:

@@ -2,6 +2,7 @@ import os
 
 import pytest
 
+from utils import files
 from utils.files import (
     list_folder,
     make_folder,
@@ -25,6 +26,7 @@ def test_a_write_makes_its_folders_and_replaces_the_old_file(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="paths of 260 characters")
 @pytest.mark.parametrize("name", ["a" * 251, "雲" * 83 + "ab"])
 def test_the_longest_names_that_a_disk_takes(tmp_path, name):
     path = tmp_path / f"{name}.png"
@@ -160,6 +162,26 @@ def test_a_crash_between_two_renames_loses_no_folder(tmp_path):
         (temporary / "a").write_text("new")
     assert (folder / "a").read_text() == "new"
     assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_file_that_windows_calls_open_is_tried_again(tmp_path, monkeypatch):
+    replace, refusals = os.replace, [5, 32]
+
+    def in_use(source, target):
+        if refusals:
+            error = PermissionError(13, "Access is denied")
+            error.winerror = refusals.pop()
+            raise error
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", in_use)
+    write_bytes(tmp_path / "a", b"new")
+    assert (tmp_path / "a").read_bytes() == b"new" and not refusals
+    monkeypatch.setattr(files, "_PATIENCE", 0.0)
+    refusals += [5] * 9
+    with pytest.raises(InputError, match=r"a: cannot be written .Access is denied"):
+        write_bytes(tmp_path / "a", b"newer")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"new"]
 
 
 def test_a_scratch_folder_is_hidden_and_goes(tmp_path):

@@ -5,7 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..files import write_bytes, write_errors
+from ..data.archives import folded, is_storable
+from ..files import remove, write_bytes
 from ..options import InputError
 from . import report as text
 from .evaluation import evaluate
@@ -60,7 +61,7 @@ def run(
         masks: folder of the true masks.
         output: folder of all that is written.
         images: folder of the images, for the report.
-        protocols: the rules; tables of methods and the report show the first.
+        protocols: the rules; pictures, plots and lists of images and targets are by the first.
         size: replaces the size of every protocol.
         resize: bring predictions to the size of their mask.
         kind: what the values of the predictions are, where their type does not tell.
@@ -75,8 +76,11 @@ def run(
         InputError: bad predictions or masks, two methods of one name, nowhere to write.
     """
     names = [method.name for method in methods]
-    if len(set(names)) < len(names) or any(name in ("", ".", "..") for name in names):
-        raise InputError(f"--predictions: {', '.join(names)}: give each method a NAME= of its own")
+    if len(set(map(folded, names))) < len(names) or not all(map(is_storable, names)):
+        raise InputError(
+            f"--predictions: {', '.join(names)}: give each method a NAME= of its own, fit for a "
+            "folder"
+        )
     if size:
         protocols = [replace(protocol, size=size) for protocol in protocols]
     jobs = [
@@ -101,8 +105,7 @@ def run(
         # nothing is left there of a score before this one
         for place in (folder, output):
             for old in (PAGE, *(f"{plot}.png" for plot in PLOTS)):
-                with write_errors(place / old):
-                    (place / old).unlink(missing_ok=True)
+                remove(place / old)
         if report:
             write_page(folder / PAGE, evaluation, job, seen, images)
     first = protocols[0].name

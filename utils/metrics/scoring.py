@@ -1,6 +1,7 @@
 """Folders of predictions and masks to sums."""
 
 import multiprocessing
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -16,9 +17,9 @@ from . import maps
 from .counts import RATIO_UNIT, Comparison, Counts, Sums, compare
 from .curves import FrocSums, PixelSums, TargetSums, froc_sums, pixel_sums, target_sums
 from .intervals import empty, resampled
-from .maps import Kind, read_map
+from .maps import Kind, Map, read_map
 from .matching import hit_by, intersections
-from .protocols import Map, Protocol
+from .protocols import Protocol
 
 CHUNK = 16  # images that are scored before their sums are passed on
 
@@ -104,13 +105,14 @@ def score(job: Job, workers: int = 0) -> Iterator[Chunk]:
         return
     # spawned: a forked child of a process with threads can hang
     context = multiprocessing.get_context("spawn")
+    most = 61 if os.name == "nt" else workers  # Windows waits for no more
     with ProcessPoolExecutor(
-        workers, context, initializer=cv2.setNumThreads, initargs=(1,)
+        min(workers, most, len(chunks)), context, initializer=cv2.setNumThreads, initargs=(1,)
     ) as pool:
         yield from pool.map(_score_chunk, chunks)
 
 
-class Pair(NamedTuple):
+class MapAndMask(NamedTuple):
     """A map and the levels of its mask, as they are stored."""
 
     file: Path  # of the map
@@ -118,7 +120,7 @@ class Pair(NamedTuple):
     levels: np.ndarray
 
     @classmethod
-    def read(cls, prediction: Path, mask: Path, kind: Kind | None) -> "Pair":
+    def read(cls, prediction: Path, mask: Path, kind: Kind | None) -> "MapAndMask":
         """Raises InputError for a file that cannot be read."""
         return cls(prediction, read_map(prediction, kind), read_mask_levels(mask))
 
@@ -146,7 +148,7 @@ def _score_chunk(job: Job) -> Chunk:
     total: list[Score] | None = None
     images = []
     for name, prediction_file, mask_file in job.files:
-        pair = Pair.read(prediction_file, mask_file, job.kind)
+        pair = MapAndMask.read(prediction_file, mask_file, job.kind)
         scores = []
         for protocol in job.protocols:
             sized, true = pair.sized(protocol, job.resize)

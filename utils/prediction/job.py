@@ -19,7 +19,7 @@ from model.msconet import STRIDE
 from ..data.dataset import list_images
 from ..data.images import photo_size, png_buffer, read_image, read_photo, resize, row_blocks
 from ..data.ranges import Limits
-from ..files import make_folder, write_bytes
+from ..files import make_folder, remove, write_bytes
 from ..group import Group
 from ..options import InputError
 from ..results import (
@@ -120,7 +120,7 @@ def _predict(
     own = list(sources[group.rank :: group.world])
     todo = [source for source in own if not _is_done(source, job, journal.earlier.get(source.name))]
     images = [source for source in todo if not source.is_video]
-    films = [source for source in todo if source.is_video]
+    videos = [source for source in todo if source.is_video]
     with tqdm(
         total=len(own),
         initial=len(own) - len(todo),
@@ -130,7 +130,7 @@ def _predict(
     ) as bar:
         for entry in chain(
             _predict_images(predictor, images, job),
-            (_predict_video(predictor, film, job, bar.disable) for film in films),
+            (_predict_video(predictor, video, job, bar.disable) for video in videos),
         ):
             if "error" in entry:
                 bar.write(f"skipped: {entry['error']}", file=sys.stderr)
@@ -181,15 +181,15 @@ def predict_split(predictor: Predictor, split: Path, job: Job, group: Group) -> 
     about = {key: record[key] for key in ("dataset", "data_root", "split")}
     journal = Journal(folder, _settings(predictor, job, **about), group, keep=job.skip_existing)
     if group.leads:
-        write_record(folder, record)
         remove_scores(folder)
+        write_record(folder, record)
     sources = [Source(stem, path) for stem, path in images.items()]
     outcome = _predict(predictor, sources, job, group, journal)
     if group.leads:
         for stem in earlier | images.keys():
             for kind in KINDS:
                 if stem not in images or kind not in job.kinds:
-                    map_path(folder, kind, stem).unlink(missing_ok=True)
+                    remove(map_path(folder, kind, stem))
         complete = not outcome.failed
         write_record(folder, record | {"complete": complete, "images": sorted(images)})
     return outcome
@@ -318,6 +318,8 @@ def _results(
     except MemoryError:
         if len(images) == 1:
             raise
+        results = None
+    if results is None:  # after the except, whose error holds what the attempt took
         return [_results(predictor, [image], background)[0] for image in images]
     for (source, _), result in zip(images, results, strict=True):
         if not all(np.isfinite(result.logits[rows]).all() for rows in row_blocks(result.logits)):
@@ -406,7 +408,7 @@ def _annotate(predictor: Predictor, source: Source, job: Job, quiet: bool) -> En
             results = _results(predictor, [(source, frame.levels) for frame in frames], background)
             for frame, result in zip(frames, results, strict=True):
                 add(overlay(result))
-                if job.frames:  # a folder of the film's whole name: no image can have it
+                if job.frames:  # a folder of the whole name: no image can have it
                     name = f"{source.name}{source.path.suffix}/{frame.number:06d}"
                     _write_files(predictor, name, result, job)
                 detections += [

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..files import append_line, new_text, write_json
+from ..files import append_line, new_text, remove, write_json
 from ..group import Group
 from ..options import InputError
 from .detections import Detection
@@ -69,7 +69,7 @@ class Journal:
             # parts of an earlier job are of other processes: theirs must not stand against ours
             self._write_whole(self.earlier.values())
             for path in () if keep else (folder / table for table in _TABLES):
-                path.unlink(missing_ok=True)
+                remove(path)
         group.wait()
         append_line(self._part, json.dumps(self._head))
 
@@ -103,7 +103,7 @@ class Journal:
             for line in (self._head, *entries):
                 file.write(json.dumps(line) + "\n")
         for path in self._folder.glob(_PARTS):
-            path.unlink()
+            remove(path)
 
     def _read(self) -> dict[str, Entry]:
         entries = {}

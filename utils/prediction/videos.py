@@ -10,7 +10,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from ..files import make_folder, temporary_path, write_errors
+from ..files import make_folder, rename, temporary_path, write_errors
 from ..options import InputError
 
 _FPS = 25.0  # where a file states none, or what is none
@@ -131,7 +131,7 @@ def new_video(path: Path, fps: float) -> Iterator[Callable[[np.ndarray], None]]:
                 writer.release()
                 if _frames_in(temporary) < added:  # OpenCV says nothing
                     raise InputError(f"{path}: cannot be written whole; is the disk full?")
-                os.replace(temporary, path)
+                rename(temporary, path)
         finally:
             if writer is not None:
                 writer.release()

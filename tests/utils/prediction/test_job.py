@@ -136,6 +136,7 @@ def test_an_interrupted_job_goes_on(run, photos, predictor, tmp_path, monkeypatc
         return predict(images, background)
 
     monkeypatch.setattr(predictor, "predict", counted)
+    monkeypatch.setattr(job, "_AHEAD", 1)
     with pytest.raises(KeyboardInterrupt):
         run(photos, kinds=("img", "boxes"))
     calls.clear()
@@ -145,7 +146,7 @@ def test_an_interrupted_job_goes_on(run, photos, predictor, tmp_path, monkeypatc
         lambda images, background: calls.append(len(images)) or predict(images, background),
     )
     assert run(photos, kinds=("img", "boxes"), skip_existing=True) == (4, 1)
-    assert 1 <= sum(calls) <= 4  # what was there is not predicted again
+    assert sum(calls) == 2  # what was there is not predicted again
     names = [entry["name"] for entry in entries(tmp_path / "out")]
     assert names == ["a_npy", "a_png", "b", "cut", "sub/a"]
     # a file that is gone is made again, one that is there is not
@@ -368,6 +369,7 @@ def test_outputs_of_other_folders_are_not_mixed(run, photos, tmp_path):
     assert run(other, origins=origins([str(other)])) == (4, 0)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="several processes need Linux")
 def test_processes_share_the_files(photos, weights, tmp_path):
     (photos / "cut.png").write_bytes(DAMAGED["cut.png"])
     command = [
