@@ -182,8 +182,6 @@ def _predict_files(arguments: Namespace, device: torch.device, group: Group) -> 
         level_range=arguments.range or "auto",
         size=arguments.image_size or 0,
     )
-    if "stages" in (arguments.save or ()) and weights.suffix.lower() == ".onnx":
-        raise InputError(f"{weights}: an ONNX export has no stages; use the .pkl it is from")
     job = Job(folder, origins=origins(arguments.images), **_job_options(arguments))
     if group.leads:
         print(f"{weights}: predicting {len(sources)} files")
@@ -201,6 +199,8 @@ def _dataset_among(images: list[str] | None, data_root: Path) -> str | None:
 
 
 def _predictor(arguments: Namespace, weights: Path, device: torch.device, **options) -> Predictor:
+    if "stages" in (arguments.save or ()) and weights.suffix.lower() == ".onnx":
+        raise InputError(f"{weights}: an ONNX export has no stages; use the .pkl it is from")
     return Predictor(
         weights,
         device,

@@ -1,7 +1,6 @@
 """Files to arrays."""
 
 import io
-import math
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -143,8 +142,8 @@ def photo_size(path: Path) -> tuple[int, int]:
     """Height and width that the header of an image claims; (0, 0) where it is unreadable."""
     try:
         if path.suffix.lower() == ".npy":
-            shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
-            return shape if len(shape) == 2 else (math.prod(shape), 1)
+            height, width, *_ = _plane(np.load(path, mmap_mode="r", allow_pickle=False).shape)
+            return height, width
         with path.open("rb") as file:
             width, height, *_ = _header(file)
         sides = int(height), int(width)  # a damaged header holds any type
@@ -162,7 +161,7 @@ def grey(levels: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: of another shape, not of real numbers, NaN or infinity.
     """
-    colours = _is_colour(levels)
+    colours = _is_colour(levels.shape)
     if levels.dtype.kind not in "buif" or not (levels.ndim == 2 or colours) or not levels.size:
         raise ValueError(
             f"expected an image (H, W) or (H, W, 3) of numbers, not {levels.dtype} of shape "
@@ -185,22 +184,30 @@ def _load(path: Path) -> np.ndarray:
     try:
         # mapped first: a header that lies about the shape would have its memory allocated
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-        if mapped.size > 4 * _MOST_PIXELS:
+        shape = _plane(mapped.shape)
+        pixels = mapped.size // (shape[2] if _is_colour(shape) else 1)
+        if pixels > _MOST_PIXELS:
             raise InputError(f"{path}: {mapped.shape}; at most {_MOST_PIXELS} pixels are read")
-        array = np.array(mapped)
+        array = np.array(mapped).reshape(shape)
     except InputError:
         raise
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     except Exception as error:  # a damaged file can raise anything
         raise InputError(f"{path}: not an array that can be read; replace or remove it") from error
-    while array.ndim > 2 and 1 in array.shape and not _is_colour(array):
-        array = array.squeeze(array.shape.index(1))
-    return array[..., [2, 1, 0]] if _is_colour(array) else array
+    return array[..., [2, 1, 0]] if _is_colour(shape) else array
 
 
-def _is_colour(array: np.ndarray) -> bool:
-    return array.ndim == 3 and array.shape[2] in (3, 4)
+def _plane(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Without axes of length 1, as long as it is not (H, W) or (H, W, 3 or 4)."""
+    while len(shape) > 2 and 1 in shape and not _is_colour(shape):
+        axis = shape.index(1)
+        shape = shape[:axis] + shape[axis + 1 :]
+    return shape
+
+
+def _is_colour(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 3 and shape[2] in (3, 4)
 
 
 def _stored(path: Path, floats: bool = False) -> np.ndarray:
