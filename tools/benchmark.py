@@ -6,6 +6,7 @@ python tools/benchmark.py metrics    scoring, against the published protocol's l
 python tools/benchmark.py data       an epoch's images from a cache, against their files
 """
 
+import copy
 import math
 import platform
 import statistics
@@ -28,7 +29,8 @@ from utils.files import write_bytes, write_json
 from utils.metrics.counts import compare
 from utils.metrics.curves import froc_sums, pixel_sums, target_sums
 from utils.metrics.intervals import resampled
-from utils.metrics.protocols import CORRECTED, PUBLISHED, Map
+from utils.metrics.maps import Map
+from utils.metrics.protocols import CORRECTED, PUBLISHED
 from utils.metrics.scoring import Job, score
 from utils.options import InputError, Parser, positive, run_door
 
@@ -85,7 +87,7 @@ def inference(runs: int, quick: bool) -> Figures:
             "PyTorch": lambda net=fast, x=images: net.target(x),
         }
         if stages == STAGES:  # exports are slow: one serves all sizes and batches
-            runtime = runtime or _onnx(net)
+            runtime = runtime or _onnx(copy.deepcopy(net).cpu())
         if runtime and stages == STAGES:
             array = images.cpu().numpy()
             ways["ONNX Runtime"] = lambda r=runtime, x=array: r.run(["target"], {"images": x})

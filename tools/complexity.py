@@ -20,7 +20,7 @@ from model.inference import accelerate
 from tools.measuring import alternate, in_own_process, operations, peak_mib, waiting
 from utils.files import write_json
 from utils.options import InputError, Parser, choose_device, positive, run_door
-from utils.precision import PRECISIONS, autocast, choose_precision
+from utils.precision import PRECISIONS, autocast, choose_precision, set_products
 
 _COLUMNS = (("px", 9), ("batch", 5), ("GFLOP/image", 11), ("MiB", 8), ("ms/batch", 10))
 _COLUMNS += (("images/s", 9),)
@@ -71,8 +71,8 @@ def main() -> None:
                 case = in_own_process(
                     _measure, *config, size, batch, str(device), precision, arguments.runs
                 )
-            except (BrokenProcessPool, RuntimeError) as error:  # PyTorch's is a RuntimeError
-                if isinstance(error, RuntimeError) and "memory" not in str(error):
+            except RuntimeError as error:  # BrokenProcessPool and PyTorch's own are such
+                if not isinstance(error, BrokenProcessPool) and "memory" not in str(error):
                     raise
                 raise InputError(
                     f"{batch} images of {size}x{size} px do not fit into the memory of {device}; "
@@ -80,8 +80,8 @@ def main() -> None:
                 ) from error
             found["cases"].append(case)
             print("  ".join(_shown(case[name], width) for name, width in _COLUMNS), flush=True)
-    if arguments.json:
-        write_json(arguments.json, found)
+            if arguments.json:
+                write_json(arguments.json, found)
 
 
 def _measure(
@@ -90,6 +90,8 @@ def _measure(
     on = torch.device(device)
     net = accelerate(build_model(stages=stages, width=width).eval()).to(on)
     images = torch.rand(batch, 1, size, size, device=on)
+    if on.type == "cuda":
+        set_products(precision)
 
     def predict() -> None:
         net.target(images)

@@ -142,4 +142,4 @@ def _pad(images: Tensor, axis: int) -> Tensor:
     size = images.shape[axis]
     missing = -size % 32
     index = np.pad(np.arange(size), (0, missing), "reflect" if missing < size else "edge")
-    return images.index_select(axis, torch.from_numpy(index))
+    return images.index_select(axis, torch.from_numpy(index).to(images.device))

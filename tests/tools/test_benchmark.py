@@ -18,5 +18,8 @@ def test_it_measures_and_writes(tmp_path, subject):
     found = json.loads((tmp_path / "b.json").read_text())
     assert len(shown.stdout.splitlines()) == len(found)
     assert all(value > 0 for value in found.values() if isinstance(value, float))
-    refused = subprocess.run([*command[:2], "speed"], capture_output=True, text=True)
+
+
+def test_an_unknown_subject():
+    refused = subprocess.run([sys.executable, SCRIPT, "speed"], capture_output=True, text=True)
     assert refused.returncode == 2 and refused.stderr.count("\n") == 1
