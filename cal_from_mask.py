@@ -77,7 +77,7 @@ def main() -> None:
         default=["corrected", "published"],
         choices=list(PROTOCOLS),
         metavar="NAME",
-        help=f"of {', '.join(PROTOCOLS)}; tables and report show the first "
+        help=f"of {', '.join(PROTOCOLS)}; pictures and lists of targets are by the first "
         "(default: corrected published)",
     )
     parser.add_argument(

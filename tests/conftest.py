@@ -1,5 +1,8 @@
+import importlib
 import os
+import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,6 +10,7 @@ import torch
 from hypothesis import settings
 
 from utils.data.images import encode_png
+from utils.options import run_door
 
 # On a shared machine the time of a single example says nothing, and a test that fails once must
 # fail every time.
@@ -36,6 +40,40 @@ def without_rights(tmp_path):
                 os.seteuid(0)
 
     return nobody
+
+
+@pytest.fixture
+def door(tmp_path, monkeypatch, capsys):
+    """Run a script, such as run_0 or tools.make_scenes, in an empty folder: its exit code, output
+    and errors."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+    def run(script, *arguments):
+        name = script.rpartition(".")[2]
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            run_door(importlib.import_module(script).main)
+        captured = capsys.readouterr()
+        return stop.value.code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def refused(door):
+    """Run a script that must refuse: one line, exit code 2, and nothing new on the disk."""
+
+    def run(*arguments):
+        before = sorted(Path.cwd().rglob("*"))
+        code, _, errors = door(*arguments)
+        assert code == 2
+        assert errors.startswith("error: ") and errors.count("\n") == 1, errors
+        assert sorted(Path.cwd().rglob("*")) == before
+        return errors
+
+    return run
 
 
 @pytest.fixture

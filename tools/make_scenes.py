@@ -84,8 +84,8 @@ def main() -> None:
         nargs=2,
         default=(4.0, 10.0),
         metavar=("LEAST", "MOST"),
-        help="signal-to-clutter ratio: a target's highest pixel above its background, over the "
-        "standard deviation of the 17x17 window around it (default 4 10)",
+        help="peak signal-to-clutter ratio: a target's highest pixel above its background, over "
+        "the standard deviation of the 17x17 window around it (default 4 10)",
     )
     what.add_argument(
         "--blur",

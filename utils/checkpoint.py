@@ -94,7 +94,7 @@ def newest_weights(dataset: str | None) -> Path:
 
 
 def photo_weights() -> Path:
-    """`newest_weights` for images of no data set: those of generated scenes come last.
+    """`newest_weights` for images of no data set: those of the built-in scenes come last.
 
     Raises:
         InputError: there are none at all.

@@ -66,11 +66,3 @@ def test_all_ways_equal_the_equations_with_their_gradients(
                 torch.testing.assert_close(a, b, atol=1e-9, rtol=1e-9)
     finally:
         gates._BLOCK = before
-
-
-def test_the_composed_kernel_is_the_two_convolutions_inside():
-    torch.manual_seed(0)
-    lift, gate = nn.Conv2d(1, 3, 3), nn.Conv2d(3, 12, 3)
-    r = torch.randn(2, 1, 9, 11)
-    kernel, bias = gates.compose(lift.weight, lift.bias, gate.weight, gate.bias)
-    torch.testing.assert_close(torch.conv2d(r, kernel, bias), gate(lift(r)), atol=1e-5, rtol=1e-5)

@@ -43,15 +43,6 @@ def test_dead_entries_have_no_effect_and_need_not_be_there(published):
     assert torch.equal(from_published(removed)(images).target, expected)
 
 
-def test_living_entries_have_an_effect(published):
-    images = torch.rand(1, 1, 32, 32)
-    expected = from_published(published)(images)
-    for name in ("sparse.conv_c.bias", "sparse.conv_f.weight", "merge.mapping.9.bias"):
-        name = f"decos.0.{name}"
-        changed = from_published(published | {name: published[name] + 1})(images)
-        assert not torch.equal(changed.target, expected.target), name
-
-
 def test_unknown_and_missing_entries_are_listed(published):
     broken = dict(published)
     del broken["decos.1.sparse.conv_f.weight"]

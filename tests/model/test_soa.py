@@ -2,15 +2,6 @@ import torch
 
 from model.soa import SOA
 
-from . import plain
-
-
-def test_equals_attention_by_the_map_of_all_pairs_of_tokens():
-    torch.manual_seed(0)
-    soa = SOA(12).double()
-    x = torch.randn(2, 12, 5, 7, dtype=torch.float64)
-    torch.testing.assert_close(soa(x), plain.soa(soa.state_dict(), x))
-
 
 def test_constant_tokens_give_no_nan():
     soa = SOA(8)

@@ -1,28 +1,17 @@
-import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tools import make_scenes
 from utils.data.dataset import PairDataset
 from utils.data.images import encode_png
-from utils.options import run_door
 
 
 @pytest.fixture
-def door(tmp_path, monkeypatch, capsys):
-    """Run the script in an empty folder; returns its exit code, output and errors."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["make_scenes.py", "--name", "x", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            run_door(make_scenes.main)
-        captured = capsys.readouterr()
-        return stop.value.code, captured.out, captured.err
-
-    return run
+def door(door):
+    """The script, for a set named x."""
+    return partial(door, "tools.make_scenes", "--name", "x")
 
 
 def test_scenes_are_made_once(door):

@@ -41,8 +41,8 @@ class Image(NamedTuple):
     areas: list[int]  # of the targets, px
     scrs: list[float]  # of the targets: see `scr`
     covered: float  # part of the mask that is target
-    pixels: bytes  # hash of the image's levels
-    looks: np.ndarray  # (255,) bool: see `perceptual_hash`
+    pixel_hash: bytes  # hash of the image's levels
+    perceptual_hash: np.ndarray  # (255,) bool
     sha256: tuple[str, str]  # of the two files
 
     @property
@@ -247,7 +247,7 @@ def _judge_repeats(report: Report) -> None:
     images = report.images
     same: dict[bytes, list[Image]] = defaultdict(list)
     for image in images:
-        same[image.pixels].append(image)
+        same[image.pixel_hash].append(image)
     groups = [group for group in same.values() if len(group) > 1]
     different = [group[0] for group in same.values()]
     near = {across: _near(different, across) for across in (True, False)}
@@ -274,7 +274,7 @@ def _near(images: Sequence[Image], across: bool) -> list[list[Image]]:
         return []
     of_test = np.array([image.split == "test" for image in images])
     pairs = near_pairs(
-        np.stack([image.looks for image in images]),
+        np.stack([image.perceptual_hash for image in images]),
         NEAR,
         lambda first, last: (of_test[first:last, None] != of_test) == across,
         MOST_NEAR,

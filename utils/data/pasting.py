@@ -29,14 +29,15 @@ class Kind(NamedTuple):
     diameter: tuple[float, float]  # px, the longer of the target itself; 0 for a point
     blur: float  # px, width of the point spread at half its height
     psf: Psf
-    scr: tuple[float, float]  # signal-to-clutter ratio
+    scr: tuple[float, float]  # peak signal-to-clutter ratio
 
 
 class Pasted(NamedTuple):
     """Ground truth of one target.
 
-    Its signal-to-clutter ratio is its highest pixel, above what was there, over ``clutter``: the
-    standard deviation of the background in the 17 x 17 window around it, 2 grey levels at least.
+    Its peak signal-to-clutter ratio is its highest pixel, above what was there, over ``clutter``:
+    the standard deviation of the background in the 17 x 17 window around it, 2 grey levels at
+    least.
     """
 
     row: float  # of its middle, px; a pixel's own middle is a whole number

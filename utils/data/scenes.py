@@ -31,7 +31,7 @@ _TOP_LEVEL = 250.0  # grey levels, the most a target's peak may reach
 class Target(NamedTuple):
     """One target, as ground truth.
 
-    ``scr``, the signal-to-clutter ratio, is the peak amplitude added over the standard deviation
+    ``scr``, the peak signal-to-clutter ratio, is the amplitude added over the standard deviation
     of the 17 x 17 window around it before it was added, taken as no less than that of the sensor
     noise and 2 grey levels.
     """
@@ -62,7 +62,7 @@ def make_scene(
         seed: 0..2**32 - 1.
         height, width: px, at least 16.
         n_targets: at most one per 16 x 16 px; None for 0..4, none in one scene out of eight.
-        scr: the range the targets' signal-to-clutter ratios are drawn from, within 0..100.
+        scr: the range the targets' peak signal-to-clutter ratios are drawn from, within 0..100.
 
     Raises:
         ValueError: an argument outside its range.

@@ -5,8 +5,9 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from .matching import Components, Pair, components, hit_by, intersections, match
-from .protocols import CORRECTED, Map, Protocol
+from .maps import Map
+from .matching import Components, Match, components, hit_by, intersections, match
+from .protocols import CORRECTED, Protocol
 
 AREA_BINS = {"1_4": (1, 4), "5_9": (5, 9), "10_25": (10, 25), "over_25": (26, np.inf)}  # px
 RATIO_UNIT = 10**12  # ratios are summed as integers of this fraction: no order changes the sum
@@ -60,7 +61,7 @@ class Comparison(NamedTuple):
     counts: Counts
     true: Components
     predicted: Components  # by the detection rule
-    pairs: list[Pair]
+    pairs: list[Match]
 
 
 def compare(prediction: Map, true: np.ndarray, protocol: Protocol = CORRECTED) -> Comparison:
@@ -193,7 +194,7 @@ def _false_pixels(
     return int(areas[~hit].sum())
 
 
-def _pair_ious(true: Components, predicted: Components, pairs: list[Pair]) -> list[int]:
+def _pair_ious(true: Components, predicted: Components, pairs: list[Match]) -> list[int]:
     """IoU of each pair, in 1 / RATIO_UNIT."""
     if not pairs:
         return []

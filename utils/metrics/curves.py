@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from .counts import Sums
+from .maps import Map
 from .matching import Components, assign, unordered_components
-from .protocols import CORRECTED, Map
+from .protocols import CORRECTED
 
 BINS = 1 << 16
 # fine where probabilities are undecided, then far out: trained networks reach logits of 100
@@ -35,8 +36,8 @@ def _zeros(*shape: int) -> np.ndarray:
 class PixelSums(Sums):
     """Histograms of logits, of all pixels and of those of targets.
 
-    A bin is the upper half of the 32 bits of a float32: 2 ** 16 thresholds, 0.8 % apart, which all
-    levels of an 8-bit probability keep apart.
+    A bin is the upper half of the 32 bits of a float32: 2 ** 16 thresholds, 0.8 % apart, close
+    enough to keep all levels of an 8-bit probability apart.
     """
 
     pixels: np.ndarray = _zeros(BINS)

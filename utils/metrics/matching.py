@@ -9,19 +9,19 @@ from scipy.optimize import linear_sum_assignment
 
 from .protocols import Protocol
 
-Pair = tuple[int, int]  # index of the true component, of the predicted one
+Match = tuple[int, int]  # index of the true component, of the predicted one
 
 
 class Components(NamedTuple):
-    """The 8-connected components of a mask, in the raster order of their first pixels."""
+    """The 8-connected components of a mask."""
 
     labels: np.ndarray  # (H, W) int32: 0 outside, i + 1 in component i
     centroids: np.ndarray  # (n, 2) float64: column, row
-    areas: np.ndarray  # (n,) int64, px
+    areas: np.ndarray  # (n,) integers, px
 
 
 def components(mask: np.ndarray) -> Components:
-    """(H, W) bool -> its components."""
+    """(H, W) bool -> its components, in the raster order of their first pixels."""
     # The variant with statistics costs four times as much and numbers in an order of its own.
     count, labels = cv2.connectedComponents(mask.view(np.uint8), connectivity=8)
     pixels = np.flatnonzero(mask)
@@ -48,7 +48,7 @@ def unordered_components(mask: np.ndarray) -> Components:
     return Components(labels, centroids[1:], stats[1:, cv2.CC_STAT_AREA])
 
 
-def match(true: Components, predicted: Components, protocol: Protocol) -> list[Pair]:
+def match(true: Components, predicted: Components, protocol: Protocol) -> list[Match]:
     """The hits, by the protocol's rule, in the order of the true components.
 
     With "overlap" a predicted component can hit several true ones; a true one is listed once, with
@@ -61,7 +61,7 @@ def match(true: Components, predicted: Components, protocol: Protocol) -> list[P
     return _first(_distances(true.centroids, predicted.centroids), protocol.distance)
 
 
-def assign(true: np.ndarray, predicted: np.ndarray, limit: float) -> list[Pair]:
+def assign(true: np.ndarray, predicted: np.ndarray, limit: float) -> list[Match]:
     """The matching of the corrected protocol.
 
     Of all assignments of points less than ``limit`` px apart it is one with the most pairs, and
@@ -97,7 +97,7 @@ def intersections(true: Components, predicted: Components) -> np.ndarray:
     return np.bincount((t - 1).astype(np.int64) * m + (p - 1), minlength=n * m).reshape(n, m)
 
 
-def hit_by(pairs: Sequence[Pair], n_predicted: int) -> np.ndarray:
+def hit_by(pairs: Sequence[Match], n_predicted: int) -> np.ndarray:
     """(n_predicted,) bool: the predicted components of some pair."""
     hit = np.zeros(n_predicted, bool)
     hit[[p for _, p in pairs]] = True
@@ -109,7 +109,7 @@ def _distances(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     return np.sqrt(x * x + y * y)
 
 
-def _first(distances: np.ndarray, limit: float) -> list[Pair]:
+def _first(distances: np.ndarray, limit: float) -> list[Match]:
     free = np.ones(distances.shape[1], bool)
     pairs = []
     for t, row in enumerate(distances):
@@ -120,6 +120,6 @@ def _first(distances: np.ndarray, limit: float) -> list[Pair]:
     return pairs
 
 
-def _overlaps(true: Components, predicted: Components) -> list[Pair]:
+def _overlaps(true: Components, predicted: Components) -> list[Match]:
     shared = intersections(true, predicted)
     return [(int(t), int(shared[t].argmax())) for t in np.flatnonzero(shared.any(axis=1))]

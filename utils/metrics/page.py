@@ -15,7 +15,7 @@ from .counts import compare
 from .evaluation import Evaluation
 from .matching import hit_by
 from .plots import draw
-from .scoring import Image, Job, Pair, image_iou
+from .scoring import Image, Job, MapAndMask, image_iou
 
 PAGE = "report.html"
 THUMBNAIL = 384  # px, the longest side of a picture
@@ -138,8 +138,8 @@ def _card(
     pictures: dict[str, Path],
 ) -> str:
     protocol = job.protocols[0]
-    pair = Pair.read(prediction_file, mask_file, job.kind)
-    prediction, true = pair.sized(protocol, job.resize)
+    both = MapAndMask.read(prediction_file, mask_file, job.kind)
+    prediction, true = both.sized(protocol, job.resize)
     _, true_parts, predicted_parts, pairs = compare(prediction, true, protocol)
     if image.name in pictures:
         picture = read_image(pictures[image.name])

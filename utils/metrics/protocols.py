@@ -1,36 +1,11 @@
 """The conventions of scoring, as data."""
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal
 
 import numpy as np
-from scipy.special import expit, logit
 
 from ..data.images import target_pixels
-
-
-@dataclass(frozen=True)
-class Map:
-    """A method's answer for one image."""
-
-    values: np.ndarray  # (H, W) float32
-    are_logits: bool = True  # else probabilities in [0, 1]
-
-    def logits(self) -> np.ndarray:
-        """(H, W) float32; infinite where a probability is 0 or 1."""
-        return self.values if self.are_logits else logit(self.values)
-
-    @cached_property
-    def relative(self) -> np.ndarray:
-        """(H, W) float64: probability over its maximum in the image; 0 where all of it is 0."""
-        values = self.values.astype(np.float64)
-        probability = expit(values) if self.are_logits else values
-        return probability / (probability.max() or 1.0)
-
-    def positive(self) -> np.ndarray:
-        """(H, W) bool: probability > 0.5."""
-        return self.values > (0.0 if self.are_logits else 0.5)
 
 
 @dataclass(frozen=True)

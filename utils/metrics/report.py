@@ -7,7 +7,7 @@ from .evaluation import Evaluation, Result
 
 TABLE_FORMATS = ("markdown", "latex", "csv")
 
-# name in metrics.json -> heading, whether it is a share, whether higher is better
+# name in metrics.json -> heading
 _COMPARED = {
     "iou": "IoU", "niou": "nIoU", "precision": "Precision", "recall": "Recall", "f1": "F1",
     "pd": "Pd", "fa": "Fa", "hiou": "hIoU", "roc_auc": "AUC",

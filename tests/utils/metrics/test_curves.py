@@ -23,8 +23,8 @@ from utils.metrics.curves import (
     target_roc,
     target_sums,
 )
+from utils.metrics.maps import Map
 from utils.metrics.matching import components
-from utils.metrics.protocols import Map
 
 # few mantissa bits: numbers that the histogram keeps apart
 scores = st.integers(-12, 12).map(lambda v: v / 2)

@@ -10,7 +10,8 @@ from utils.metrics import report
 from utils.metrics.counts import Counts, count
 from utils.metrics.curves import Curve
 from utils.metrics.evaluation import evaluate, thinned
-from utils.metrics.protocols import CORRECTED, PUBLISHED, Map
+from utils.metrics.maps import Map
+from utils.metrics.protocols import CORRECTED, PUBLISHED
 from utils.metrics.scoring import Job, pair_files
 from utils.options import InputError
 
@@ -38,7 +39,6 @@ def test_metrics_json(evaluation, tmp_path):
     assert low < corrected["iou"] < high
     assert corrected["pd_over_25"] is None and published["pd_over_25"] is not None
     assert 0.5 < corrected["roc_auc"] <= 1 and 0 < corrected["average_precision"] <= 1
-    assert corrected["pd_at_fa_1e-6"] < corrected["pd_at_fa_1e-5"] + 1e-9
     assert corrected["protocol"]["matching"] == "assignment"
     assert published["protocol"]["denominator"] == 512 * 512
     assert content["warnings"] == [

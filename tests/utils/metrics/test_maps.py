@@ -4,8 +4,7 @@ import pytest
 import scipy.io
 
 from utils.data.images import encode_png
-from utils.metrics.maps import doubt, is_empty, list_files, read_map
-from utils.metrics.protocols import Map
+from utils.metrics.maps import Map, doubt, is_empty, list_files, read_map
 from utils.options import InputError
 
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from utils.metrics.protocols import CORRECTED, PUBLISHED, Map
+from utils.metrics.maps import Map
+from utils.metrics.protocols import CORRECTED, PUBLISHED
 
 LEVELS = np.array([[0, 100, 200], [0, 255, 1]], np.uint8)
 

@@ -90,7 +90,6 @@ def test_from_several_threads(weights):
         together = list(pool.map(predict, images))
     for a, b in zip(alone, together, strict=True):
         np.testing.assert_allclose(a.logits, b.logits, atol=1e-5)
-        assert a.detections == b.detections or np.abs(a.logits - b.logits).max() > 0
 
 
 def test_stages(weights):
