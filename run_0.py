@@ -9,15 +9,12 @@ python run_0.py --resume runs/NUDT-SIRST/20250101-120000
 torchrun --nproc_per_node=4 run_0.py --dataset NUDT-SIRST --batch-size 32
 """
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from utils import checkpoint
-from utils.data.catalogue import BUILTIN, DATA_ROOT, choose_dataset
+from utils.data.catalogue import BUILTIN
 from utils.options import (
     InputError,
     Parser,
@@ -28,16 +25,9 @@ from utils.options import (
 )
 from utils.precision import PRECISIONS, choose_precision
 from utils.training.distributed import TrainingGroup
-from utils.training.recipes import (
-    AUTO,
-    Recipe,
-    add_options,
-    given_options,
-    recipe_for,
-    recipe_from,
-    recipe_name,
-)
-from utils.training.record import list_runs, new_run_folder, read_config
+from utils.training.plan import new_plan, resumed_plan
+from utils.training.recipes import AUTO, add_options, given_options
+from utils.training.record import list_runs
 from utils.training.runtime import Runtime
 from utils.training.step import fitting
 from utils.training.trainer import train
@@ -127,81 +117,48 @@ def main() -> None:
     workers = arguments.workers
     if workers is None:
         workers = 4 if device.type == "cuda" else 0
-    runtime = Runtime(
-        device, workers, compiled=arguments.compile, save_minutes=arguments.save_minutes
-    )
-    start = checkpoint.load(arguments.weights) if arguments.weights else None
     with group.leader_first():
         if arguments.resume:
-            run = arguments.resume
-            config = read_config(run)
-            if "begun_with" in config and not (run / "last.pkl").exists():
-                raise InputError(f"{run}: stopped before it had saved anything; begin it again")
-            root = arguments.data_root or Path(config["data_root"])
-            dataset = choose_dataset(config["dataset"], root)
-            recipe = recipe_from(config.get("recipe"), run / "config.json")
-            name = config.get("recipe_name", "")
-            origin = {k: config[k] for k in ("recipe_name", "origin", "begun_with") if k in config}
+            plan = resumed_plan(arguments.resume, arguments.data_root)
         else:
-            data_root = arguments.data_root or DATA_ROOT
-            dataset = choose_dataset(arguments.dataset, data_root, to_train=True)
-            name = arguments.recipe or recipe_name(dataset.name)
-            recipe = recipe_for(name, dataset.name, given)
-            if start:
-                recipe = _of_size(recipe, start.net.config, given, arguments.weights)
-            run = arguments.output or new_run_folder(checkpoint.RUNS, dataset.name)
-            if run.exists() and (not run.is_dir() or any(run.iterdir())):
-                raise InputError(f"{run}: exists already; --resume goes on with it")
-            origin = {
-                "recipe_name": name,
-                "origin": {
-                    f.name: "command line" if f.name in given else f"recipe {name}"
-                    for f in fields(Recipe)
-                },
-            }
-            if start:
-                origin["origin"] |= dict.fromkeys(start.net.config, "weights")
-                origin["begun_with"] = {"sha256": start.sha256} | {
-                    key: start.info[key] for key in ("dataset", "epoch") if key in start.info
-                }
-        cache = arguments.cache
+            plan = new_plan(
+                arguments.dataset,
+                arguments.data_root,
+                arguments.recipe,
+                given,
+                arguments.weights,
+                arguments.output,
+            )
+        precision, cache = arguments.precision, arguments.cache
+        if plan.recipe_name == "published" and precision == "auto":
+            precision = "fp32"  # PyTorch's own arithmetic, as the paper's
         if cache is not None:
-            cache = dataset / "cache" if cache is True else cache / dataset.name
-        precision = arguments.precision
-        if name == "published" and precision == "auto":  # PyTorch's own arithmetic, as the paper's
-            precision = "fp32"
-        precision = choose_precision(precision, device)
-        runtime = replace(runtime, precision=precision, cache=cache)
+            cache = plan.dataset / "cache" if cache is True else cache / plan.dataset.name
+        runtime = Runtime(
+            device,
+            workers,
+            choose_precision(precision, device),
+            arguments.compile,
+            arguments.save_minutes,
+            cache,
+        )
+        run, recipe = plan.run, plan.recipe
         if recipe.batch_size == AUTO and group.leads:
             recipe = replace(recipe, batch_size=fitting(recipe, runtime) * group.world)
     run, recipe = group.share((run, recipe))
-    try:
-        train(
-            recipe,
-            dataset,
-            run,
-            runtime=runtime,
-            group=group,
-            origin=origin,
-            start=start.net if start else None,
-            resume=bool(arguments.resume),
-        )
-    except torch.cuda.OutOfMemoryError as error:
-        raise InputError(
-            f"{dataset}: batches of {recipe.batch_size}, or the images to validate on, do not fit "
-            "into the GPU's memory; begin again with a smaller --batch-size or --crop-size"
-        ) from error
+    train(
+        recipe,
+        plan.dataset,
+        run,
+        runtime=runtime,
+        group=group,
+        origin=plan.origin,
+        start=plan.start,
+        resume=plan.resume,
+    )
     if group.leads:
         print(f"weights: {run / 'best.pkl'}")
     group.close()
-
-
-def _of_size(recipe: Recipe, size: dict[str, int], given: dict[str, Any], weights: Path) -> Recipe:
-    """The recipe with the network that the weights are of."""
-    for option, value in size.items():
-        if given.get(option, value) != value:
-            raise InputError(f"{weights}: has {option} {value}; leave out --{option}")
-    return replace(recipe, **size)
 
 
 if __name__ == "__main__":

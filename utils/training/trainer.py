@@ -85,7 +85,8 @@ def train(
         resume: go on from last.pkl.
 
     Raises:
-        InputError: a bad data set, a folder that cannot be written, a loss that is not finite.
+        InputError: a bad data set, a folder that cannot be written, a loss that is not finite, too
+            little memory on the GPU.
         Stopped: a signal asked for it; the state is saved.
     """
     group = group or TrainingGroup.alone()
@@ -116,8 +117,14 @@ def train(
         record.session()
         if not resume:
             training.begin(dataset)
-        training.epochs(done)
-        training.finish()
+        try:
+            training.epochs(done)
+            training.finish()
+        except torch.cuda.OutOfMemoryError as error:
+            raise InputError(
+                f"{dataset}: batches of {recipe.batch_size}, or the images to validate on, do not "
+                "fit into the GPU's memory; begin again with a smaller --batch-size or --crop-size"
+            ) from error
 
 
 class Images(NamedTuple):

@@ -1,0 +1,86 @@
+"""What a run is to do: read from a run folder, or made of what the command line says."""
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from model import MSCoNet
+
+from .. import checkpoint
+from ..data.catalogue import DATA_ROOT, choose_dataset
+from ..options import InputError
+from .recipes import Recipe, recipe_for, recipe_from, recipe_name
+from .record import new_run_folder, read_config
+
+
+class Plan(NamedTuple):
+    run: Path  # its folder
+    dataset: Path
+    recipe: Recipe
+    recipe_name: str
+    origin: dict[str, Any]  # see `train`
+    start: MSCoNet | None  # weights to begin with
+    resume: bool
+
+
+def new_plan(
+    dataset: str | None,
+    data_root: Path | None,
+    name: str | None,
+    given: dict[str, Any],
+    weights: Path | None,
+    output: Path | None,
+) -> Plan:
+    """A new run.
+
+    Args:
+        dataset: a name; None: the first that is there, else the built-in one.
+        data_root: where the data sets are; None: the usual place.
+        name: of a recipe; None: that of the data set.
+        given: values that replace the recipe's.
+        weights: to begin with; K and width are theirs.
+        output: the folder of the run; None: a new one.
+
+    Raises:
+        InputError: no such data set, bad weights, values that do not fit, a folder that is there.
+    """
+    start = checkpoint.load(weights) if weights else None
+    found = choose_dataset(dataset, data_root or DATA_ROOT, to_train=True)
+    name = name or recipe_name(found.name)
+    recipe = recipe_for(name, found.name, given)
+    sources = {
+        f.name: "command line" if f.name in given else f"recipe {name}" for f in fields(Recipe)
+    }
+    origin: dict[str, Any] = {"recipe_name": name, "origin": sources}
+    if start:
+        for option, value in start.net.config.items():
+            if given.get(option, value) != value:
+                raise InputError(f"{weights}: has {option} {value}; leave out --{option}")
+            sources[option] = "weights"
+        recipe = replace(recipe, **start.net.config)
+        origin["begun_with"] = {"sha256": start.sha256} | {
+            key: start.info[key] for key in ("dataset", "epoch") if key in start.info
+        }
+    run = output or new_run_folder(checkpoint.RUNS, found.name)
+    if run.exists() and (not run.is_dir() or any(run.iterdir())):
+        raise InputError(f"{run}: exists already; --resume goes on with it")
+    return Plan(run, found, recipe, name, origin, start.net if start else None, resume=False)
+
+
+def resumed_plan(run: Path, data_root: Path | None) -> Plan:
+    """The rest of a run.
+
+    Args:
+        run: its folder.
+        data_root: where its data set is now; None: where it was.
+
+    Raises:
+        InputError: no run, or one that has nothing to go on from.
+    """
+    config = read_config(run)
+    if "begun_with" in config and not (run / "last.pkl").exists():
+        raise InputError(f"{run}: stopped before it had saved anything; begin it again")
+    dataset = choose_dataset(config["dataset"], data_root or Path(config["data_root"]))
+    recipe = recipe_from(config.get("recipe"), run / "config.json")
+    origin = {k: config[k] for k in ("recipe_name", "origin", "begun_with") if k in config}
+    return Plan(run, dataset, recipe, config.get("recipe_name", ""), origin, None, resume=True)
