@@ -195,7 +195,7 @@ def test_an_image_that_does_not_decode_leaves_no_prediction(trained, refused, da
     assert message in refused("t_models")
 
 
-def test_weights_that_are_none(trained, refused, tmp_path):
+def test_weights_that_are_not_there(trained, refused, tmp_path):
     assert "weights cannot be read" in refused("t_models", "--weights", tmp_path / "w.pkl")
 
 

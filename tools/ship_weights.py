@@ -32,7 +32,10 @@ def main() -> None:
         "--output", type=Path, metavar="DIR", help="default: Weight/<the run's data set>"
     )
     arguments = parser.parse_args()
-    if not read_json(arguments.run / "summary.json").get("finished"):
+    summary = arguments.run / "summary.json"
+    if not summary.is_file():
+        raise InputError(f"{summary}: no such file; name the folder of a run")
+    if not read_json(summary).get("finished"):
         raise InputError(
             f"{arguments.run}: the run is not finished; run_0.py --resume {arguments.run}"
         )

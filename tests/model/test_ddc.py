@@ -29,6 +29,17 @@ def test_one_convolution_equals_two():
     torch.testing.assert_close(*results)
 
 
+def test_the_one_convolution_compiles():
+    torch.manual_seed(0)
+    ddc, x = DDC(4), torch.randn(2, 4, 9, 17)
+    compiled = torch.compile(ddc.as_cross, backend="aot_eager", fullgraph=True)
+    results = [
+        (y, torch.autograd.grad(y.square().sum(), ddc.parameters()))
+        for y in (ddc.as_cross(x), compiled(x))
+    ]
+    torch.testing.assert_close(*results)
+
+
 def test_channels_do_not_mix():
     ddc = DDC(3)
     x = torch.rand(1, 3, 9, 9)

@@ -1,6 +1,7 @@
 """Files to arrays."""
 
 import io
+import math
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -142,8 +143,8 @@ def photo_size(path: Path) -> tuple[int, int]:
     """Height and width that the header of an image claims; (0, 0) where it is unreadable."""
     try:
         if path.suffix.lower() == ".npy":
-            height, width, *_ = _plane(np.load(path, mmap_mode="r", allow_pickle=False).shape)
-            return height, width
+            shape = _plane(np.load(path, mmap_mode="r", allow_pickle=False).shape)
+            return shape[:2] if len(shape) == 2 or _is_colour(shape) else (math.prod(shape), 1)
         with path.open("rb") as file:
             width, height, *_ = _header(file)
         sides = int(height), int(width)  # a damaged header holds any type

@@ -76,7 +76,9 @@ def run(
         InputError: bad predictions or masks, two methods of one name, nowhere to write.
     """
     names = [method.name for method in methods]
-    if len(set(map(folded, names))) < len(names) or not all(map(is_storable, names)):
+    if len(names) > 1 and not (
+        len(set(map(folded, names))) == len(names) and all(map(is_storable, names))
+    ):
         raise InputError(
             f"--predictions: {', '.join(names)}: give each method a NAME= of its own, fit for a "
             "folder"

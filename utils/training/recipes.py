@@ -50,6 +50,12 @@ class Recipe:
     batch_size: int = _value(8, batch_size, "images a step, of all GPUs together; or auto")
     lr: float = _value(1e-4, positive_float, "learning rate at its highest")
     warmup: int = _value(0, non_negative, "steps over which the learning rate rises to it")
+    restart: int = _value(
+        0,
+        non_negative,
+        "epoch after which the schedule begins anew, from the best weights so far, with half the "
+        "learning rate and a quarter of the warmup; 0: never",
+    )
     clip_norm: float = _value(
         0.0, non_negative_float, "largest norm of the gradient, scaled down to it; 0: any"
     )
@@ -116,11 +122,13 @@ _OF_DATASET = {
     ("published", "sirst_aug"): {"augment": True},
     ("default", "SIRST"): _SHORT | {"epochs": 79, "val_every": 5},
     ("default", "IRSTD-1k"): _SHORT | {"crop_size": 0, "epochs": 35, "val_every": 4},
+    ("default", "NUDT-SIRST"): _SHORT | {"epochs": 55, "restart": 43, "val_every": 4},
 }
 
 _NEEDS = {  # an option: what must hold for it to be read
     "image_size": (lambda r: not r.crop_size, "--crop-size 0"),
     "target_share": (lambda r: r.crop_size, "a --crop-size"),
+    "restart": (lambda r: r.restart < r.epochs, "more --epochs"),
     "val_fraction": (lambda r: r.selection == "validation", "--selection validation"),
 }
 
@@ -142,6 +150,8 @@ def recipe_for(name: str, dataset: str, given: dict[str, Any] | None = None) -> 
             changes |= values
     given = given or {}
     recipe = replace(RECIPES[name], **(changes | given))
+    if recipe.restart >= recipe.epochs and "restart" not in given:  # a shorter run has none
+        recipe = replace(recipe, restart=0)
     for option, (holds, need) in _NEEDS.items():
         if option in given and not holds(recipe):
             raise InputError(f"{_flag(option)} has no effect here without {need}")

@@ -244,15 +244,20 @@ class _Training:
             disable=not self.group.leads,
         ) as bar:
             for epoch in range(progress.epoch, recipe.epochs + 1):
-                if recipe.patience and progress.waited >= recipe.patience:
+                waited = epoch > recipe.restart and progress.waited
+                if recipe.patience and waited >= recipe.patience:
                     break
                 bar.set_description(f"epoch {epoch}/{recipe.epochs}")
                 began = time.perf_counter()
                 self._steps(loader, bar)
                 line = f"epoch {epoch:3d}/{recipe.epochs}"
                 line += f"  loss {progress.loss_sum / self.batches.per_epoch:.4f}"
-                if epoch % recipe.val_every == 0 or epoch == recipe.epochs:
+                if epoch % recipe.val_every == 0 or epoch in (recipe.restart, recipe.epochs):
                     line += self._choose()
+                if epoch == recipe.restart:
+                    self.group.wait()  # for the leader's file
+                    self.trainee.restart(checkpoint.load(self.run / "best.pkl").net)
+                    progress.waited = 0
                 progress.epoch, progress.step, progress.loss_sum = epoch + 1, 0, 0.0
                 self.record.log(f"{line}  {time.perf_counter() - began:.0f} s")
                 self.record.write("summary.json", progress.summary())
@@ -318,8 +323,11 @@ class _Training:
 
     def finish(self) -> None:
         """Score the best weights on the test split, once, also if the run is resumed again."""
-        if self.group.leads and not self.progress.finished:
-            if self.recipe.selection != "test":
+        to_score = self.recipe.selection != "test"
+        # a run without a test split is finished, and scored if one comes later
+        late = to_score and self.images.test and not (self.run / "test.json").exists()
+        if self.group.leads and (late or not self.progress.finished):
+            if to_score:
                 _test(self.record, self.images.test, self.run, self.recipe, self.runtime.device)
             self.progress.finished = True
             self.save()

@@ -41,12 +41,18 @@ def test_our_recipe_and_that_of_the_built_in_data():
     assert recipe_name("builtin") == "demo" and recipe_name("NUDT-SIRST") == "default"
 
 
-@pytest.mark.parametrize("name", ["SIRST", "irstd1k"])
+@pytest.mark.parametrize("name", ["SIRST", "irstd1k", "nudt"])
 def test_sets_with_shipped_weights_have_the_recipe_of_these(name):
     recipe = recipe_for("default", name)
     assert recipe.stages == 2 and recipe.loss == "soft_iou_pooled"
     assert recipe.selection == "validation"
     assert recipe_for("published", name) == Recipe()
+
+
+def test_a_shorter_run_than_the_recipe_has_no_restart(monkeypatch):
+    monkeypatch.setitem(RECIPES, "demo", Recipe(epochs=5, restart=3))
+    for epochs, restart in ((5, 3), (4, 3), (3, 0), (1, 0)):
+        assert recipe_for("demo", "x", {"epochs": epochs}).restart == restart
 
 
 def test_only_what_is_given_counts():
