@@ -13,6 +13,8 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
+import torch
+
 from utils import checkpoint
 from utils.data.catalogue import BUILTIN
 from utils.options import (
@@ -146,16 +148,22 @@ def main() -> None:
         if recipe.batch_size == AUTO and group.leads:
             recipe = replace(recipe, batch_size=fitting(recipe, runtime) * group.world)
     run, recipe = group.share((run, recipe))
-    train(
-        recipe,
-        plan.dataset,
-        run,
-        runtime=runtime,
-        group=group,
-        origin=plan.origin,
-        start=plan.start,
-        resume=plan.resume,
-    )
+    try:
+        train(
+            recipe,
+            plan.dataset,
+            run,
+            runtime=runtime,
+            group=group,
+            origin=plan.origin,
+            start=plan.start,
+            resume=plan.resume,
+        )
+    except torch.cuda.OutOfMemoryError as error:
+        raise InputError(
+            f"{plan.dataset}: batches of {recipe.batch_size}, or the images to validate on, do not "
+            "fit into the GPU's memory; begin again with a smaller --batch-size or --crop-size"
+        ) from error
     if group.leads:
         print(f"weights: {run / 'best.pkl'}")
     group.close()

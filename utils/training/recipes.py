@@ -78,6 +78,11 @@ class Recipe:
     seed: int = _value(0, non_negative, "seed of start values, split, order and augmentation")
 
     @property
+    def side(self) -> int:
+        """Of the images of a step, px."""
+        return self.crop_size or self.image_size
+
+    @property
     def resized_to(self) -> int | None:
         """The side of the images that it trains on; None: windows at native resolution."""
         return None if self.crop_size else self.image_size

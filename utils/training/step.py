@@ -209,7 +209,6 @@ def fitting(recipe: Recipe, runtime: Runtime) -> int:
         raise InputError("--batch-size auto measures a GPU's memory, and there is none; give it")
     runtime.prepare()
     runtime = replace(runtime, compiled=False)  # it would compile for each size
-    side = recipe.crop_size or recipe.image_size
     if recipe.loss == "soft_iou_pooled":  # waits for other processes, and takes about as much
         recipe = replace(recipe, loss="soft_iou_bce")
 
@@ -218,13 +217,14 @@ def fitting(recipe: Recipe, runtime: Runtime) -> int:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(runtime.device)
         trainee = Trainee(recipe, runtime, TrainingGroup.alone(), per_epoch=1)
-        images = torch.rand(size, 1, side, side)
+        images = torch.rand(size, 1, recipe.side, recipe.side)
         train_step(trainee, recipe, runtime, images, (images > 0.99).float())
         room = torch.cuda.get_device_properties(runtime.device).total_memory
         if torch.cuda.max_memory_allocated(runtime.device) > 0.9 * room:
             raise torch.cuda.OutOfMemoryError  # validation and fragments need some, too
 
-    found = largest_batch(step, least=2 if side <= STRIDE else 1)  # one value has no variance
+    least = 2 if recipe.side <= STRIDE else 1  # one value has no variance
+    found = largest_batch(step, least=least)
     gc.collect()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(runtime.device)  # the run's own is logged

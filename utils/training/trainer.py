@@ -85,15 +85,13 @@ def train(
         resume: go on from last.pkl.
 
     Raises:
-        InputError: a bad data set, a folder that cannot be written, a loss that is not finite, too
-            little memory on the GPU.
+        InputError: a bad data set, a folder that cannot be written, a loss that is not finite.
         Stopped: a signal asked for it; the state is saved.
     """
     group = group or TrainingGroup.alone()
     runtime.prepare()
     images = select_images(recipe, dataset, runtime, group)
-    side = recipe.crop_size or recipe.image_size
-    if min(recipe.batch_size, len(images.training)) // group.world == 1 and side <= STRIDE:
+    if min(recipe.batch_size, len(images.training)) // group.world == 1 and recipe.side <= STRIDE:
         raise InputError(
             "batch normalisation needs more than one value: train on several images a step, "
             f"or on images larger than {STRIDE} px"
@@ -117,14 +115,8 @@ def train(
         record.session()
         if not resume:
             training.begin(dataset)
-        try:
-            training.epochs(done)
-            training.finish()
-        except torch.cuda.OutOfMemoryError as error:
-            raise InputError(
-                f"{dataset}: batches of {recipe.batch_size}, or the images to validate on, do not "
-                "fit into the GPU's memory; begin again with a smaller --batch-size or --crop-size"
-            ) from error
+        training.epochs(done)
+        training.finish()
 
 
 class Images(NamedTuple):
@@ -244,8 +236,7 @@ class _Training:
             disable=not self.group.leads,
         ) as bar:
             for epoch in range(progress.epoch, recipe.epochs + 1):
-                waited = epoch > recipe.restart and progress.waited
-                if recipe.patience and waited >= recipe.patience:
+                if epoch > recipe.restart and 0 < recipe.patience <= progress.waited:
                     break
                 bar.set_description(f"epoch {epoch}/{recipe.epochs}")
                 began = time.perf_counter()
