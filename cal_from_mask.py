@@ -81,7 +81,10 @@ def main() -> None:
         "(default: corrected published)",
     )
     parser.add_argument(
-        "--table", choices=TABLE_FORMATS, help="print a table that compares the methods"
+        "--table",
+        choices=TABLE_FORMATS,
+        help="print and write a table that compares the methods (default: markdown, if there are "
+        "several)",
     )
     parser.add_argument(
         "--plots", action="store_true", help="draw ROC, FROC and precision-recall curves"
@@ -129,6 +132,12 @@ def main() -> None:
         if name is None:
             name = record.get("dataset") or methods[0].name
         dataset = choose_dataset(name, data_root)
+        predicted = record.get("dataset") or dataset.name
+        if predicted != dataset.name:
+            raise InputError(
+                f"{methods[0].predictions}: made for {predicted}, not for {dataset.name}; predict "
+                "that with t_models.py, or name these with --predictions"
+            )
         split = arguments.split or record.get("split", "test")
         masks = dataset / split / "masks"
         facts = {"dataset": dataset.name, "split": split}

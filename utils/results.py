@@ -48,7 +48,7 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 def remove_scores(folder: Path) -> None:
     """Remove what was written about earlier maps of an export: figures, tables, pictures."""
-    for pattern in ("metrics.json", "*.csv", "report.html", "*.png"):
+    for pattern in ("metrics.json", "*.csv", "comparison.*", "report.html", "*.png"):
         for path in folder.glob(pattern):
             remove(path)
 
@@ -56,11 +56,15 @@ def remove_scores(folder: Path) -> None:
 def find_export(results: Path, dataset: str | None) -> Path:
     """The folder of a data set's predictions, or for None that of the newest export.
 
+    Args:
+        dataset: a folder of this very name goes before one of another spelling.
+
     Raises:
         InputError: there is none, or it was interrupted.
     """
     if dataset:
         folders = [p for p in results.glob("*") if p.is_dir() and same_name(p.name, dataset)]
+        folders.sort(key=lambda path: (path.name == dataset, path.name))
     else:
         records = sorted(results.glob(f"*/{RECORD}"), key=lambda path: path.stat().st_mtime_ns)
         folders = [path.parent for path in records]

@@ -29,8 +29,8 @@ class Counts(Sums):
     """Integers of one image, or of many."""
 
     n_images: int = 0
-    n_left_out: int = 0  # of them by the protocol; no other count holds them
-    n_undecided: int = 0  # images where its rule is undefined and the corrected one was used
+    n_left_out: int = 0  # of them without a target, by the protocol no part of Pd and Fa
+    n_undecided: int = 0  # images of a mask or a map of zeros, where it divides by the maximum
     n_pixels: int = 0
     background_px: int = 0
     tp_px: int = 0
@@ -62,6 +62,7 @@ class Comparison(NamedTuple):
     true: Components
     predicted: Components  # by the detection rule
     pairs: list[Match]
+    hit: np.ndarray  # (n_predicted,) bool: the predicted components that are no false alarm
 
 
 def compare(prediction: Map, true: np.ndarray, protocol: Protocol = CORRECTED) -> Comparison:
@@ -88,14 +89,13 @@ def compare(prediction: Map, true: np.ndarray, protocol: Protocol = CORRECTED) -
         masks["relative"] = relative > 0.5
         undecided = undecided or not relative.any()
     pixels, detected = masks[protocol.pixel_rule], masks[protocol.detection_rule]
+    left_out = protocol.empty_rule == "leave out" and not true.any()
+    if left_out:
+        detected = np.zeros_like(true)
 
     true_parts, predicted_parts = components(true), components(detected)
     pairs = match(true_parts, predicted_parts, protocol)
-    hit = hit_by(pairs, len(predicted_parts.areas))
-    n_targets = len(true_parts.areas)
-    if not n_targets and protocol.empty_rule == "leave out":
-        counts = Counts(n_images=1, n_left_out=1)
-        return Comparison(counts, true_parts, predicted_parts, pairs)
+    hit = hit_by(pairs, true_parts, predicted_parts, protocol)
 
     true_px = int(np.count_nonzero(true))
     tp = int(np.count_nonzero(pixels & true))
@@ -104,6 +104,7 @@ def compare(prediction: Map, true: np.ndarray, protocol: Protocol = CORRECTED) -
     fa_px = _false_pixels(true, detected, predicted_parts.areas, hit, protocol)
     background = true.size - true_px
     denominators = {"image": true.size, "background": background}
+    fa_of_px = denominators.get(protocol.denominator, protocol.denominator)
     by_area = {}
     hits = [t for t, _ in pairs]
     for name, (low, high) in AREA_BINS.items():
@@ -112,24 +113,25 @@ def compare(prediction: Map, true: np.ndarray, protocol: Protocol = CORRECTED) -
         by_area[f"n_hits_{name}"] = int(np.count_nonzero(inside[hits]))
     counts = Counts(
         n_images=1,
+        n_left_out=int(left_out),
         n_undecided=int(undecided),
         n_pixels=true.size,
         background_px=background,
         tp_px=tp,
         fp_px=fp,
         fn_px=true_px - tp,
-        n_targets=n_targets,
+        n_targets=len(true_parts.areas),
         n_predictions=len(predicted_parts.areas),
         n_hits=len(pairs),
         n_false=int(np.count_nonzero(~hit)),
         fa_px=fa_px,
-        fa_of_px=denominators.get(protocol.denominator, protocol.denominator),
+        fa_of_px=0 if left_out else fa_of_px,
         iou_sum=_units(tp, union),
         n_iou_images=int(union > 0 or protocol.empty_rule == "zero"),
         seg_iou_sum=sum(_pair_ious(true_parts, predicted_parts, pairs)),
         **by_area,
     )
-    return Comparison(counts, true_parts, predicted_parts, pairs)
+    return Comparison(counts, true_parts, predicted_parts, pairs, hit)
 
 
 def count(prediction: Map, true: np.ndarray, protocol: Protocol = CORRECTED) -> Counts:

@@ -1,7 +1,7 @@
 """One method's predictions, scored: figures by each protocol, and the files that hold them."""
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -23,11 +23,12 @@ from .curves import (
     roc_auc,
     target_roc,
 )
-from .intervals import intervals
+from .intervals import interval, samples
 from .protocols import Protocol
 from .scoring import Image, Job, Score, Target, image_iou, score
 
 SCHEMA = 2  # of metrics.json; raised when a name in it changes its meaning
+FILES = ("metrics.json", "per_image.csv", "per_target.csv", "curve.csv")  # what `evaluate` writes
 FROC_LIMITS = {"pd_at_fa_1e-6": 1e-6, "pd_at_fa_1e-5": 1e-5}
 
 _IMAGE_COUNTS = (
@@ -43,6 +44,14 @@ class Result(NamedTuple):
     figures: dict[str, float | None]  # those of `counts.figures`, and those of the curves
     intervals: dict[str, list[float] | None]  # 95 %, of the figures that come from counts
     curves: dict[str, Curve]
+    samples: dict[str, np.ndarray]  # the figures with intervals, in each replicate
+
+
+class Difference(NamedTuple):
+    """One method's figure less another's."""
+
+    difference: float | None
+    interval: list[float] | None  # 95 %, of both on the same resampled images
 
 
 class Evaluation(NamedTuple):
@@ -131,6 +140,21 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
     return content | {"warnings": evaluation.warnings}
 
 
+def comparison_json(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
+    """By protocol and method: the differences of its figures to those of the first method."""
+    first, *others = evaluations
+    return {"first": first.name} | {
+        name: {
+            other.name: {
+                figure: difference._asdict()
+                for figure, difference in differences(other.results[name], result).items()
+            }
+            for other in others
+        }
+        for name, result in first.results.items()
+    }
+
+
 def _result(protocol: Protocol, sums: Score) -> Result:
     curves = _curves(sums)
     found = figures(sums.counts, protocol)
@@ -140,7 +164,21 @@ def _result(protocol: Protocol, sums: Score) -> Result:
         found["average_precision"] = average_precision(curves["precision_recall"])
     if "froc" in curves:
         found |= {name: pd_at(curves["froc"], fa) for name, fa in FROC_LIMITS.items()}
-    return Result(protocol, sums.counts, found, intervals(sums.replicates, protocol), curves)
+    replicates = samples(sums.replicates, protocol)
+    bounds = {name: interval(values) for name, values in replicates.items()}
+    return Result(protocol, sums.counts, found, bounds, curves, replicates)
+
+
+def differences(result: Result, first: Result) -> dict[str, Difference]:
+    """Each figure less that of ``first``; both are of the same images and the same seed."""
+    found = {}
+    for name, value in result.figures.items():
+        other, bounds = first.figures[name], None
+        if name in result.samples:
+            bounds = interval(result.samples[name] - first.samples[name])
+        known = value is not None and other is not None
+        found[name] = Difference(value - other if known else None, bounds)
+    return found
 
 
 def _warnings(results: dict[str, Result], doubts: dict[str, int], n_empty: int) -> list[str]:
@@ -149,8 +187,8 @@ def _warnings(results: dict[str, Result], doubts: dict[str, int], n_empty: int) 
     for name, result in results.items():
         if result.counts.n_undecided:
             found.append(
-                f"{name}: undefined for {result.counts.n_undecided} of {n} images (empty mask or "
-                "all-zero map); the corrected rule was used there"
+                f"{name}: dividing by the maximum is undefined for {result.counts.n_undecided} of "
+                f"{n} images: an empty mask is read as no target, an all-zero map as no detection"
             )
         if not result.counts.n_targets:
             found.append(f"{name}: there is no target in any mask")
@@ -160,11 +198,18 @@ def _warnings(results: dict[str, Result], doubts: dict[str, int], n_empty: int) 
 def _write_curves(path: Path, evaluation: Evaluation) -> None:
     with new_text(path) as file:
         writer = csv.writer(file)
-        writer.writerow(["protocol", "curve", "threshold", "x", "y"])
+        writer.writerow(["protocol", "curve", "threshold", "x", "y", "iou"])
         for protocol, result in evaluation.results.items():
             for name, curve in result.curves.items():
                 for point in zip(*thinned(curve), strict=True):
-                    writer.writerow([protocol, name, *map(_cell, point)])
+                    iou = _iou(*point[1:]) if name == "precision_recall" else None
+                    writer.writerow([protocol, name, *map(_cell, (*point, iou))])
+
+
+def _iou(recall: float, precision: float) -> float:
+    """IoU of pixels at a threshold; NaN where recall is."""
+    product = recall * precision
+    return product / (recall + precision - product) if product else 0.0
 
 
 def thinned(curve: Curve) -> Curve:

@@ -30,15 +30,17 @@ def empty() -> np.ndarray:
     return np.zeros((REPLICATES, len(fields(Counts))), np.int64)
 
 
-def intervals(replicates: np.ndarray, protocol: Protocol) -> dict[str, list[float] | None]:
-    """From the sums over images: the 2.5th and 97.5th percentile of each figure.
+def samples(replicates: np.ndarray, protocol: Protocol) -> dict[str, np.ndarray]:
+    """From the sums over images: each figure in the replicates, (REPLICATES,) float64.
 
-    Replicates that leave a figure undefined are passed over; None where all do.
+    NaN where a replicate leaves it undefined.
     """
     protocol = replace(protocol, undefined=None)
-    samples = [figures(Counts(*map(int, row)), protocol) for row in replicates]
-    result = {}
-    for name in samples[0]:
-        values = [sample[name] for sample in samples if sample[name] is not None]
-        result[name] = np.percentile(values, [2.5, 97.5]).tolist() if values else None
-    return result
+    rows = [figures(Counts(*map(int, row)), protocol) for row in replicates]
+    return {name: np.array([row[name] for row in rows], np.float64) for name in rows[0]}
+
+
+def interval(values: np.ndarray) -> list[float] | None:
+    """The 2.5th and 97.5th percentile of what is not NaN; None where all is."""
+    known = values[~np.isnan(values)]
+    return np.percentile(known, [2.5, 97.5]).tolist() if len(known) else None

@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..data.archives import folded, is_storable
-from ..files import remove, write_bytes
+from ..files import checked_name, remove, write_bytes, write_json
 from ..options import InputError
 from . import report as text
-from .evaluation import evaluate
+from .evaluation import FILES, comparison_json, evaluate
 from .maps import Kind
 from .page import PAGE, write_page
 from .plots import PLOTS, draw
 from .protocols import Protocol
 from .scoring import Image, Job, pair_files
+
+DIFFERENCES = "comparison.json"
 
 
 class Method(NamedTuple):
@@ -68,14 +70,20 @@ def run(
         seed: of the bootstrap intervals.
         workers: processes.
         facts: entries of metrics.json.
-        table: format of the printed table of methods; None: Markdown, if there are several.
+        table: format of the table of methods, printed and written; None: Markdown, if there are
+            several.
         plots: draw the curves of all methods.
         report: write a page of each method.
 
     Raises:
-        InputError: bad predictions or masks, two methods of one name, nowhere to write.
+        InputError: bad predictions or masks, two methods of one name, names that are not text,
+            nowhere to write.
     """
     names = [method.name for method in methods]
+    for name, predictions in methods:
+        checked_name(name, predictions)
+    for path in (masks, *(method.predictions for method in methods)):
+        checked_name(str(path), path.parent)
     if len(names) > 1 and not (
         len(set(map(folded, names))) == len(names) and all(map(is_storable, names))
     ):
@@ -110,10 +118,18 @@ def run(
                 remove(place / old)
         if report:
             write_page(folder / PAGE, evaluation, job, seen, images)
+    for old in (DIFFERENCES, *text.TABLE_FORMATS.values(), *(FILES if len(methods) > 1 else ())):
+        remove(output / old)
     first = protocols[0].name
     if plots:
         for name, png in draw(evaluations, first).items():
             write_bytes(output / f"{name}.png", png)
+    if len(methods) > 1:
+        table = table or "markdown"
+        write_json(output / DIFFERENCES, comparison_json(evaluations))
+    if table:
+        compared = text.comparison(evaluations, table)
+        write_bytes(output / text.TABLE_FORMATS[table], (compared + "\n").encode())
     # all is written: whoever reads what is printed may close the pipe
     for evaluation, folder in zip(evaluations, folders, strict=True):
         counts = evaluation.results[first].counts
@@ -124,9 +140,7 @@ def run(
         print(f"written to {folder / 'metrics.json'}")
         if report:
             print(f"report: {folder / PAGE}")
-    if table or len(methods) > 1:
-        for protocol in protocols:
-            print(f"\n{protocol.name}, {text.size_name(protocol.size)}:")
-            print(text.comparison(evaluations, protocol.name, table or "markdown"))
+    if table:
+        print(f"\n{compared}\nwritten to {output / text.TABLE_FORMATS[table]}")
     if plots:
         print(f"curves: {output / '*.png'}")

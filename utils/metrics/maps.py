@@ -64,11 +64,18 @@ def list_files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
+def list_predictions(folder: Path) -> dict[str, Path]:
+    """`list_files` of maps, without the masks ``X_GT`` that DNANet writes beside ``X_Pred``."""
+    found = list_files(folder, SUFFIXES)
+    masks = {f"{name}_GT" for name, path in found.items() if path.stem.endswith("_Pred")}
+    return {name: path for name, path in found.items() if name not in masks}
+
+
 def read_map(path: Path, kind: Kind | None = None) -> Map:
     """Read ``T`` of a .mat file, a .npy array, or an image.
 
-    Integers of 8 and 16 bits are probabilities, over the largest of their type; bool is 0 or 1; all
-    others are logits in a .mat file, and elsewhere what ``kind`` says.
+    Unsigned integers of 8 and 16 bits are probabilities, over the largest of their type; bool is 0
+    or 1; all others are logits in a .mat file, and elsewhere what ``kind`` says.
 
     Args:
         path: the file; its array is (H, W), or has further axes of length 1.
@@ -84,6 +91,7 @@ def read_map(path: Path, kind: Kind | None = None) -> Map:
         raise InputError(
             f"{path}: expected a map (H, W) of numbers, not {values.dtype} of shape {values.shape}"
         )
+    values = values.astype(values.dtype.newbyteorder("="), copy=False)
     with np.errstate(over="ignore"):
         if values.dtype.kind == "f":
             values = values.astype(np.float32)
@@ -132,7 +140,10 @@ def _read(path: Path) -> np.ndarray:
     try:
         if suffix == ".npy":
             return np.load(path, allow_pickle=False)
-        content = scipy.io.loadmat(path)
+        # as MATLAB has it, which stores a double array of whole numbers in the bytes of integers
+        content = scipy.io.loadmat(path, mat_dtype=True)
+    except NotImplementedError as error:
+        raise InputError(f"{path}: saved with -v7.3; save with -v7, or as .npy") from error
     except Exception as error:  # a damaged file can raise anything
         raise InputError(f"{path}: not a {suffix} file that can be read") from error
     if "T" not in content:

@@ -1,6 +1,5 @@
 """Components of a mask, and which predicted one hits which true one."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -97,9 +96,14 @@ def intersections(true: Components, predicted: Components) -> np.ndarray:
     return np.bincount((t - 1).astype(np.int64) * m + (p - 1), minlength=n * m).reshape(n, m)
 
 
-def hit_by(pairs: Sequence[Match], n_predicted: int) -> np.ndarray:
-    """(n_predicted,) bool: the predicted components of some pair."""
-    hit = np.zeros(n_predicted, bool)
+def hit_by(
+    pairs: list[Match], true: Components, predicted: Components, protocol: Protocol
+) -> np.ndarray:
+    """(n_predicted,) bool: which are no false alarm: those of some pair, with "overlap" all that
+    share a pixel with a true one."""
+    if protocol.matching == "overlap":
+        return intersections(true, predicted).any(axis=0)
+    hit = np.zeros(len(predicted.areas), bool)
     hit[[p for _, p in pairs]] = True
     return hit
 

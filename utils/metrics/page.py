@@ -7,13 +7,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from scipy.ndimage import find_objects
 
 from ..data.images import SUFFIXES, read_image
 from ..files import new_text
 from . import maps, report
 from .counts import compare
 from .evaluation import Evaluation
-from .matching import hit_by
+from .matching import Components
 from .plots import draw
 from .scoring import Image, Job, MapAndMask, image_iou
 
@@ -94,7 +95,7 @@ def _worst_first(image: Image) -> tuple[bool, float, str]:
 def _kinds(image: Image) -> list[str]:
     missed = image.counts.n_targets > image.counts.n_hits
     kinds = ["missed"] * missed + ["false"] * (image.counts.n_false > 0)
-    return kinds or ["perfect"]
+    return kinds or ["perfect"] * (not image.counts.n_left_out)
 
 
 def _head(evaluation: Evaluation, kinds: list[list[str]]) -> Iterator[str]:
@@ -140,27 +141,23 @@ def _card(
     protocol = job.protocols[0]
     both = MapAndMask.read(prediction_file, mask_file, job.kind)
     prediction, true = both.sized(protocol, job.resize)
-    _, true_parts, predicted_parts, pairs = compare(prediction, true, protocol)
+    _, true_parts, predicted_parts, pairs, hit = compare(prediction, true, protocol)
     if image.name in pictures:
         picture = read_image(pictures[image.name])
     else:
         picture = prediction.relative
     height, width = true.shape
 
-    hit_targets = {t for t, _ in pairs}
-    false_alarms = np.flatnonzero(~hit_by(pairs, len(predicted_parts.areas)))
-    outlines = []
-    for t in range(len(true_parts.areas)):
-        kind = "truth" if t in hit_targets else "missed"
-        outlines.append(_outline(kind, true_parts.labels == t + 1))
-    for p in range(len(predicted_parts.areas)):
-        kind = "false" if p in false_alarms else "hit"
-        outlines.append(_outline(kind, predicted_parts.labels == p + 1))
-    missed = [t for t in range(len(true_parts.areas)) if t not in hit_targets]
+    missed = np.ones(len(true_parts.areas), bool)
+    missed[[t for t, _ in pairs]] = False
+    outlines = [
+        *_outlines(true_parts, np.where(missed, "missed", "truth")),
+        *_outlines(predicted_parts, np.where(hit, "hit", "false")),
+    ]
     radius = max(height, width) / 20
     for kind, centroids in (
         ("missed", true_parts.centroids[missed]),
-        ("false", predicted_parts.centroids[false_alarms]),
+        ("false", predicted_parts.centroids[~hit]),
     ):
         for x, y in centroids + 0.5:  # pixel centres
             outlines.append(f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}"/>')
@@ -179,29 +176,27 @@ def _card(
     )
 
 
-def _outline(kind: str, component: np.ndarray) -> str:
-    """The outline of a component, half a pixel outside it; ``component`` is (H, W) bool."""
-    # twice as large, so that the line through pixel centres runs outside the component
-    rows, columns = np.nonzero(component)
-    top, left = rows.min(), columns.min()
-    cut = component[top : rows.max() + 1, left : columns.max() + 1].astype(np.uint8)
-    grown = np.pad(cut.repeat(2, axis=0).repeat(2, axis=1), 2)
-    grown = cv2.dilate(grown, np.ones((3, 3), np.uint8))
-    contours, _ = cv2.findContours(grown, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    offset = np.array([left, top]) - 0.75
-    path = "".join(
-        "M" + "L".join(f"{x:g} {y:g}" for x, y in contour[:, 0] / 2 + offset) + "Z"
-        for contour in contours
-    )
-    return f'<path class="{kind}" d="{path}"/>'
+def _outlines(parts: Components, kinds: np.ndarray) -> Iterator[str]:
+    """The outline of each component, half a pixel outside it."""
+    for i, (box, kind) in enumerate(zip(find_objects(parts.labels), kinds, strict=True)):
+        cut = (parts.labels[box] == i + 1).astype(np.uint8)
+        # twice as large, so that the line through pixel centres runs outside the component
+        grown = np.pad(cut.repeat(2, axis=0).repeat(2, axis=1), 2)
+        grown = cv2.dilate(grown, np.ones((3, 3), np.uint8))
+        contours, _ = cv2.findContours(grown, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+        offset = np.array([box[1].start, box[0].start]) - 0.75
+        path = "".join(
+            "M" + "L".join(f"{x:g} {y:g}" for x, y in contour[:, 0] / 2 + offset) + "Z"
+            for contour in contours
+        )
+        yield f'<path class="{kind}" d="{path}"/>'
 
 
 def _jpeg(picture: np.ndarray) -> bytes:
     """(H, W) in [0, 1] -> a small JPEG, its contrast stretched."""
     scale = min(1.0, THUMBNAIL / max(picture.shape))
-    small = cv2.resize(
-        picture.astype(np.float32), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA
-    )
+    fy, fx = (max(scale, 1 / side) for side in picture.shape)  # a pixel at least
+    small = cv2.resize(picture.astype(np.float32), None, fx=fx, fy=fy, interpolation=cv2.INTER_AREA)
     low, high = small.min(), small.max()
     levels = (255 * (small - low) / (high - low or 1)).astype(np.uint8)
     return cv2.imencode(".jpg", levels, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()

@@ -30,7 +30,8 @@ class Protocol:
         denominator: what Fa divides them by: pixels of the "image", of its "background", or a
             constant per image.
         empty_rule: an image without a target. "skip": its IoU enters nIoU only where something is
-            predicted in it. "zero": its IoU is 0. "leave out": it enters no figure.
+            predicted in it. "zero": its IoU is 0. "leave out": as "skip", and nothing of it enters
+            Pd, Fa and the other figures of components.
         roc_rule: "pixels": both rates of pixels, all thresholds. "targets": 201 thresholds k/200
             on relative probability; x: false pixels over background; y: targets with a pixel at or
             over the threshold.
@@ -85,17 +86,20 @@ PROTOCOLS = {
             detection_rule="relative",
             matching="first",
             false_area="area value",
+            roc_rule="targets",
         ),
         Protocol(
             "rpcanet",
             size=256,
             mask_rule="maximum",
             pixel_rule="relative",
+            detection_rule="relative",
             matching="overlap",
             distance=None,
             false_area="pixels",
             denominator="background",
             empty_rule="leave out",
+            roc_rule="targets",
         ),
         Protocol(
             "dnanet",

@@ -3,15 +3,19 @@
 from collections.abc import Sequence
 
 from .counts import AREA_BINS, Counts, figures
-from .evaluation import Evaluation, Result
+from .evaluation import Difference, Evaluation, Result, differences
 
-TABLE_FORMATS = ("markdown", "latex", "csv")
+TABLE_FORMATS = {"markdown": "comparison.md", "latex": "comparison.tex", "csv": "comparison.csv"}
 
 # name in metrics.json -> heading
 _COMPARED = {
     "iou": "IoU", "niou": "nIoU", "precision": "Precision", "recall": "Recall", "f1": "F1",
     "pd": "Pd", "fa": "Fa", "hiou": "hIoU", "roc_auc": "AUC",
 }  # fmt: skip
+_LATEX = str.maketrans(
+    {c: "\\" + c for c in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
+)
 
 
 def one_line(counts: Counts) -> str:
@@ -40,14 +44,33 @@ def rows(evaluation: Evaluation) -> list[list[str]]:
     return [heading, *([name, *(c.get(name, "") for c in columns)] for name in names)]
 
 
-def comparison(evaluations: Sequence[Evaluation], protocol: str, style: str = "markdown") -> str:
-    """Methods below each other, the best figure of each column in bold.
+def comparison(evaluations: Sequence[Evaluation], style: str = "markdown") -> str:
+    """A table for each protocol: methods below each other, the best figure of each column in bold;
+    below them the difference of each to the first, with its 95 % interval.
 
     Args:
         evaluations: the methods.
-        protocol: by which.
-        style: one of `TABLE_FORMATS`; csv marks nothing.
+        style: one of `TABLE_FORMATS`; csv is one table, of the figures alone.
     """
+    protocols = [result.protocol for result in evaluations[0].results.values()]
+    if style == "csv":
+        lines = [
+            ["protocol", "method"]
+            + [f"{h} (x1e-6)" if k == "fa" else f"{h} (%)" for k, h in _COMPARED.items()]
+        ]
+        for protocol in protocols:
+            lines += ([protocol.name, *row] for row in _figures(evaluations, protocol.name, style))
+        return "\n".join(",".join(map(_quoted, line)) for line in lines)
+    table, comment = (_latex_table, "% ") if style == "latex" else (_markdown_table, "")
+    return "\n\n".join(
+        f"{comment}{p.name}, {size_name(p.size)}:\n\n"
+        + table(_figures(evaluations, p.name, style) + _differences(evaluations, p.name))
+        for p in protocols
+    )
+
+
+def _figures(evaluations: Sequence[Evaluation], protocol: str, style: str) -> list[list[str]]:
+    """A row for each method."""
     found = [evaluation.results[protocol].figures for evaluation in evaluations]
     rows = [[evaluation.name] for evaluation in evaluations]
     for name in _COMPARED:
@@ -57,26 +80,36 @@ def comparison(evaluations: Sequence[Evaluation], protocol: str, style: str = "m
         best = (min if name == "fa" else max)(known, key=float) if known else None
         for row, text in zip(rows, texts, strict=True):
             row.append(_bold(text, style) if text == best else text)
-    if style == "csv":
-        header = [
-            "method",
-            *(f"{h} (x1e-6)" if k == "fa" else f"{h} (%)" for k, h in _COMPARED.items()),
-        ]
-        return "\n".join(",".join(_quoted(cell) for cell in row) for row in [header, *rows])
-    if style == "latex":
-        header = [
-            "Method",
-            *(h + (r" ($\times10^{-6}$)" if h == "Fa" else r" (\%)") for h in _COMPARED.values()),
-        ]
-        body = [r" & ".join([_latex(row[0]), *row[1:]]) + r" \\" for row in rows]
-        spec = "l" + "r" * len(_COMPARED)
-        top = [
-            rf"\begin{{tabular}}{{{spec}}}",
-            r"\toprule",
-            " & ".join(header) + r" \\",
-            r"\midrule",
-        ]
-        return "\n".join([*top, *body, r"\bottomrule", r"\end{tabular}"])
+    return rows
+
+
+def _differences(evaluations: Sequence[Evaluation], protocol: str) -> list[list[str]]:
+    """A row for each method but the first."""
+    first, *others = evaluations
+    rows = []
+    for other in others:
+        found = differences(other.results[protocol], first.results[protocol])
+        cells = (_signed(name, found[name]) for name in _COMPARED)
+        rows.append([f"{other.name} - {first.name}", *cells])
+    return rows
+
+
+def _latex_table(rows: list[list[str]]) -> str:
+    header = [
+        "Method",
+        *(h + (r" ($\times10^{-6}$)" if h == "Fa" else r" (\%)") for h in _COMPARED.values()),
+    ]
+    top = [
+        rf"\begin{{tabular}}{{l{'r' * len(_COMPARED)}}}",
+        r"\toprule",
+        " & ".join(header) + r" \\",
+        r"\midrule",
+    ]
+    body = [r" & ".join([_latex(row[0]), *row[1:]]) + r" \\" for row in rows]
+    return "\n".join([*top, *body, r"\bottomrule", r"\end{tabular}"])
+
+
+def _markdown_table(rows: list[list[str]]) -> str:
     header = ["method", *(h + (" ×1e-6" if h == "Fa" else " %") for h in _COMPARED.values())]
     rule = ["---", *["---:"] * len(_COMPARED)]
     cells = [header, rule, *([row[0].replace("|", r"\|"), *row[1:]] for row in rows)]
@@ -136,6 +169,14 @@ def _bare(name: str, value: float | None) -> str:
     return f"{1e6 * value:.2f}" if name == "fa" else f"{100 * value:.2f}"
 
 
+def _signed(name: str, difference: Difference) -> str:
+    value, bounds = difference
+    if value is None:
+        return "-"
+    numbers = [f"{(1e6 if name == 'fa' else 100) * v:+.2f}" for v in (value, *(bounds or []))]
+    return numbers[0] + (f" [{', '.join(numbers[1:])}]" if bounds else "")
+
+
 def _bold(text: str, style: str) -> str:
     return {"markdown": f"**{text}**", "latex": rf"\textbf{{{text}}}"}.get(style, text)
 
@@ -145,7 +186,7 @@ def _quoted(cell: str) -> str:
 
 
 def _latex(text: str) -> str:
-    return "".join("\\" + c if c in "&%$#_{}" else c for c in text)
+    return text.translate(_LATEX)
 
 
 def _interval(bounds: list[float] | None, scale: float) -> str:

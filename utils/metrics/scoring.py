@@ -4,6 +4,7 @@ import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from .counts import RATIO_UNIT, Comparison, Counts, Sums, compare
 from .curves import FrocSums, PixelSums, TargetSums, froc_sums, pixel_sums, target_sums
 from .intervals import empty, resampled
 from .maps import Kind, Map, read_map
-from .matching import hit_by, intersections
+from .matching import intersections
 from .protocols import Protocol
 
 CHUNK = 16  # images that are scored before their sums are passed on
@@ -78,7 +79,7 @@ def pair_files(predictions: Path, masks: Path) -> list[tuple[str, Path, Path]]:
         InputError: an empty folder, a mask without a prediction or the reverse.
     """
     mask_files = maps.list_files(masks, tuple(sorted(SUFFIXES)))
-    prediction_files = maps.list_files(predictions, maps.SUFFIXES)
+    prediction_files = maps.list_predictions(predictions)
     missing, extra = mask_files.keys() - prediction_files, prediction_files.keys() - mask_files
     if missing or extra:
         raise InputError(
@@ -97,7 +98,7 @@ def score(job: Job, workers: int = 0) -> Iterator[Chunk]:
         workers: processes; 0: this one alone.
 
     Raises:
-        InputError: a file that cannot be read, or sizes that differ.
+        InputError: a file that cannot be read, sizes that differ, too many processes.
     """
     chunks = [job._replace(files=job.files[i : i + CHUNK]) for i in range(0, len(job.files), CHUNK)]
     if not workers:
@@ -106,10 +107,15 @@ def score(job: Job, workers: int = 0) -> Iterator[Chunk]:
     # spawned: a forked child of a process with threads can hang
     context = multiprocessing.get_context("spawn")
     most = 61 if os.name == "nt" else workers  # Windows waits for no more
-    with ProcessPoolExecutor(
-        min(workers, most, len(chunks)), context, initializer=cv2.setNumThreads, initargs=(1,)
-    ) as pool:
-        yield from pool.map(_score_chunk, chunks)
+    try:
+        with ProcessPoolExecutor(
+            min(workers, most, len(chunks)), context, initializer=cv2.setNumThreads, initargs=(1,)
+        ) as pool:
+            yield from pool.map(_score_chunk, chunks)
+    except (OSError, BrokenProcessPool) as error:
+        raise InputError(
+            f"--workers {workers}: a process did not start, or was ended ({error}); use fewer"
+        ) from error
 
 
 class MapAndMask(NamedTuple):
@@ -182,7 +188,7 @@ def _score(
 
 
 def _targets(prediction: Map, comparison: Comparison) -> list[Target]:
-    _, true, predicted, pairs = comparison
+    _, true, predicted, pairs, hit = comparison
     if not len(true.areas) and not len(predicted.areas):
         return []
     partner, shared = dict(pairs), intersections(true, predicted)
@@ -197,7 +203,6 @@ def _targets(prediction: Map, comparison: Comparison) -> list[Target]:
             iou = float(shared[t, p] / (area + predicted.areas[p] - shared[t, p]))
         outcome = "hit" if t in partner else "missed"
         found.append(Target(outcome, *map(float, centroid), int(area), distance, iou, peaks[0][t]))
-    hit = hit_by(pairs, len(predicted.areas))
     for p in np.flatnonzero(~hit):
         place = map(float, predicted.centroids[p])
         area = int(predicted.areas[p])

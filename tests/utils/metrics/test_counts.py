@@ -76,9 +76,18 @@ def test_worked_example_of_rescaling_by_the_maximum():
     probability[60:62, 60:62], probability[150, 150] = 0.30, 0.20
     prediction = Map(probability, are_logits=False)
     truth = rectangles((60, 60, 2, 2))
-    assert figures(count(prediction, truth, PUBLISHED), PUBLISHED)["iou"] == 0.8
-    corrected = figures(count(prediction, truth))
-    assert corrected["iou"] == 0 and corrected["pd"] == 0
+    found = {
+        name: (figures(c)["iou"], c.n_hits, c.n_false, c.fa_px)
+        for name, c in ((p.name, count(prediction, truth, p)) for p in PROTOCOLS.values())
+    }
+    assert found == {
+        "corrected": (0, 0, 0, 0),
+        "published": (0.8, 0, 0, 0),
+        "drpca": (0.8, 1, 1, 1),
+        "rpcanet": (0.8, 1, 1, 1),
+        "dnanet": (0, 0, 0, 0),
+        "basicirstd": (0, 0, 0, 0),
+    }
 
 
 def test_worked_examples_of_an_image_without_target():
@@ -125,8 +134,25 @@ def test_the_conventions_differ_where_they_say():
         "dnanet": (1, 2, 81, 65536),
         "basicirstd": (1, 2, 101, 65536),
     }
-    nothing = count(prediction, rectangles(), PROTOCOLS["rpcanet"])
-    assert nothing == Counts(n_images=1, n_left_out=1)
+
+
+def test_without_a_target_rpcanet_counts_pixels_alone():
+    found = count(sure(rectangles((60, 60, 4, 5))), rectangles(), PROTOCOLS["rpcanet"])
+    assert found == Counts(
+        n_images=1,
+        n_left_out=1,
+        n_undecided=1,
+        n_pixels=65536,
+        background_px=65536,
+        fp_px=20,
+        n_iou_images=1,
+    )
+
+
+def test_every_fragment_on_a_target_overlaps_it():
+    fragments = sure(rectangles((20, 20, 2, 9), (26, 20, 2, 9), (90, 90, 1, 1)))
+    c = count(fragments, rectangles((20, 20, 9, 9)), PROTOCOLS["rpcanet"])
+    assert (c.n_targets, c.n_hits, c.n_predictions, c.n_false) == (1, 1, 3, 1)
 
 
 def test_nothing_at_all_is_undefined_and_not_nan():

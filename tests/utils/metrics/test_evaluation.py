@@ -9,9 +9,9 @@ from utils.data.images import encode_png, read_levels
 from utils.metrics import report
 from utils.metrics.counts import Counts, count
 from utils.metrics.curves import Curve
-from utils.metrics.evaluation import evaluate, thinned
+from utils.metrics.evaluation import comparison_json, differences, evaluate, thinned
 from utils.metrics.maps import Map
-from utils.metrics.protocols import CORRECTED, PUBLISHED
+from utils.metrics.protocols import CORRECTED, PROTOCOLS, PUBLISHED
 from utils.metrics.scoring import Job, pair_files
 from utils.options import InputError
 
@@ -42,8 +42,8 @@ def test_metrics_json(evaluation, tmp_path):
     assert corrected["protocol"]["matching"] == "assignment"
     assert published["protocol"]["denominator"] == 512 * 512
     assert content["warnings"] == [
-        "published: undefined for 1 of 20 images (empty mask or all-zero map); the corrected rule "
-        "was used there"
+        "published: dividing by the maximum is undefined for 1 of 20 images: an empty mask is read "
+        "as no target, an all-zero map as no detection"
     ]
 
 
@@ -65,6 +65,9 @@ def test_tables_of_images_targets_and_curves(evaluation, tmp_path):
         ("corrected", "froc"),
         ("published", "roc"),
     }
+    ious = {row["iou"] for row in curves if row["curve"] == "precision_recall"}
+    assert f"{96 / 186:.6g}" in ious
+    assert {row["iou"] for row in curves if row["curve"] != "precision_recall"} == {""}
 
 
 def test_nothing_is_left_of_an_evaluation_that_fails(folders, tmp_path):
@@ -104,6 +107,25 @@ def test_the_published_auc_without_targets_is_zero(folders, tmp_path):
     assert results["published"].figures["roc_auc"] == 0
 
 
+def test_the_roc_of_each_protocol(tmp_path):
+    probability = np.full((256, 256), 0.01, np.float32)
+    probability[128:] = 0.20
+    probability[20:22, 20:22], probability[40, 40] = 0.30, 0.10
+    levels = np.zeros((256, 256), np.uint8)
+    levels[20:22, 20:22] = levels[40, 40] = 255
+    for folder in ("maps", "masks"):
+        (tmp_path / folder).mkdir()
+    np.save(tmp_path / "maps" / "a.npy", probability)
+    (tmp_path / "masks" / "a.png").write_bytes(encode_png(levels))
+    files = pair_files(tmp_path / "maps", tmp_path / "masks")
+    job = Job(files, list(PROTOCOLS.values()), "probabilities")
+    results = evaluate("ours", job, tmp_path / "out", {}).results
+    clutter = 128 * 256 / (256 * 256 - 5)  # which hides one of two targets, one of five pixels
+    for name, hidden in (("corrected", 1 / 5), ("dnanet", 1 / 5), ("basicirstd", 1 / 5),
+                         ("published", 1 / 2), ("drpca", 1 / 2), ("rpcanet", 1 / 2)):  # fmt: skip
+        assert results[name].figures["roc_auc"] == pytest.approx(1 - hidden * clutter), name
+
+
 def test_thinning_keeps_the_line():
     curve = Curve(np.arange(7)[::-1], np.arange(7) / 6, np.array([0, 0, 0, 1, 1, 1, 1.0]))
     assert thinned(curve).x.tolist() == [0, 2 / 6, 3 / 6, 1]
@@ -133,22 +155,44 @@ def test_one_line():
 
 @pytest.fixture
 def two(evaluation):
-    figures = evaluation.results["corrected"].figures | {"iou": 0.9, "fa": 5e-3, "niou": None}
-    worse = evaluation.results["corrected"]._replace(figures=figures)
-    return [evaluation, evaluation._replace(name="a|b_c,d", results={"corrected": worse})]
+    corrected = evaluation.results["corrected"]
+    figures = corrected.figures | {"iou": 0.9, "fa": 5e-3, "niou": None}
+    samples = corrected.samples | {"iou": corrected.samples["iou"] + 0.25}
+    other = corrected._replace(figures=figures, samples=samples)
+    return [
+        evaluation._replace(results={"corrected": corrected}),
+        evaluation._replace(name=r"a|b_c,d^~\e", results={"corrected": other}),
+    ]
 
 
 def test_comparison_in_markdown(two):
-    header, rule, ours, other = report.comparison(two, "corrected", "markdown").splitlines()
+    heading, _, *lines = report.comparison(two).splitlines()
+    header, rule, ours, other, difference = lines
+    assert heading == "corrected, native size:"
     assert header.startswith("| method | IoU % | nIoU % |") and "Fa ×1e-6" in header
-    assert len({line.replace(r"\|", "").count("|") for line in (header, rule, ours, other)}) == 1
+    assert len({line.replace(r"\|", "").count("|") for line in lines}) == 1
     assert ours.startswith("| ours | 51.61 | **") and "**274.12**" in ours
-    assert other.startswith(r"| a\|b_c,d | **90.00** | - |") and "5000.00" in other
+    assert other.startswith(r"| a\|b_c,d^~\e | **90.00** | - |") and "5000.00" in other
+    # of the same images: all that differs is what was added
+    assert difference.startswith(r"| a\|b_c,d^~\e - ours | +38.39 [+25.00, +25.00] | - | +0.00 [")
+    assert "| +4725.88 [+0.00, +0.00] |" in difference and difference.endswith("| +0.00 |")
 
 
 def test_comparison_in_latex_and_csv(two):
-    text = report.comparison(two, "corrected", "latex")
-    assert r"a|b\_c,d & \textbf{90.00} & - &" in text and text.endswith(r"\end{tabular}")
-    rows = list(csv.reader(report.comparison(two, "corrected", "csv").splitlines()))
-    assert rows[0][:2] == ["method", "IoU (%)"] and rows[2][:3] == ["a|b_c,d", "90.00", "-"]
-    assert len({len(row) for row in rows}) == 1
+    text = report.comparison(two, "latex")
+    assert text.startswith("% corrected, native size:") and text.endswith(r"\end{tabular}")
+    name = r"a|b\_c,d\textasciicircum{}\textasciitilde{}\textbackslash{}e"
+    assert name + r" & \textbf{90.00} & - &" in text and name + " - ours & +38.39 [" in text
+    header, _, other = csv.reader(report.comparison(two, "csv").splitlines())
+    assert header[:3] == ["protocol", "method", "IoU (%)"] and len(header) == len(other)
+    assert other[:4] == ["corrected", r"a|b_c,d^~\e", "90.00", "-"]
+
+
+def test_differences_are_of_the_same_resampled_images(two):
+    result = two[0].results["corrected"]
+    found = differences(result, result)
+    assert found["pd"] == (0, [0, 0]) and found["pd_over_25"] == (None, None)
+    assert found["roc_auc"] == (0, None)
+    content = comparison_json(two)
+    assert content["first"] == "ours" and list(content["corrected"]) == [r"a|b_c,d^~\e"]
+    assert content["corrected"][r"a|b_c,d^~\e"]["niou"]["difference"] is None

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from utils.metrics.counts import Counts, figures
-from utils.metrics.intervals import REPLICATES, empty, intervals, resampled
+from utils.metrics.intervals import REPLICATES, empty, interval, resampled, samples
 from utils.metrics.protocols import CORRECTED, PUBLISHED
 
 
@@ -26,7 +26,7 @@ def test_intervals_are_those_of_drawing_images_with_replacement():
     random = np.random.default_rng(0)
     images = [one(int(tp), int(fp)) for tp, fp in random.integers(0, 30, (150, 2))]
     replicates = sum((resampled(str(i), c, 0) for i, c in enumerate(images)), empty())
-    found = intervals(replicates, CORRECTED)["iou"]
+    found = interval(samples(replicates, CORRECTED)["iou"])
     drawn = [
         figures(sum((images[i] for i in random.integers(0, 150, 150)), Counts()))["iou"]
         for _ in range(400)
@@ -38,6 +38,6 @@ def test_intervals_are_those_of_drawing_images_with_replacement():
 
 def test_what_no_replicate_defines_has_no_interval():
     replicates = resampled("a", one(0, 0), 0)
-    assert intervals(replicates, CORRECTED)["iou"] is None
-    assert intervals(replicates, PUBLISHED)["iou"] is None
-    assert intervals(replicates, CORRECTED)["fa"] == [0, 0]
+    assert interval(samples(replicates, CORRECTED)["iou"]) is None
+    assert interval(samples(replicates, PUBLISHED)["iou"]) is None
+    assert interval(samples(replicates, CORRECTED)["fa"]) == [0, 0]

@@ -4,7 +4,7 @@ import pytest
 import scipy.io
 
 from utils.data.images import encode_png
-from utils.metrics.maps import Map, doubt, is_empty, list_files, read_map
+from utils.metrics.maps import Map, doubt, is_empty, list_files, list_predictions, read_map
 from utils.options import InputError
 
 
@@ -28,11 +28,14 @@ shares = np.array([[0.0, 0.25], [1.0, 0.75]])
         ("a.mat", logits, None, logits, True),
         ("a.mat", logits.astype(np.float32), "logits", logits, True),
         ("a.mat", shares, "probabilities", shares, False),
+        ("a.mat", np.array([[0, 51], [255, 204]], np.uint8), None, [[0, 0.2], [1, 0.8]], False),
+        ("a.mat", shares > 0.5, None, shares > 0.5, False),
         ("a.npy", logits, "logits", logits, True),
         ("a.npy", logits[None, :, :, None], "logits", logits, True),
         ("a.npy", shares, "probabilities", shares, False),
         ("a.npy", shares > 0.5, None, shares > 0.5, False),
         ("a.npy", np.array([[0, 51], [255, 204]], np.uint8), None, [[0, 0.2], [1, 0.8]], False),
+        ("a.npy", np.array([[0, 13107], [65535, 0]], ">u2"), None, [[0, 0.2], [1, 0]], False),
         ("a.npy", np.array([[0, 3], [-1, 2]]), "binary", [[0, 1], [0, 1]], False),
         ("a.png", np.array([[0, 51], [255, 204]], np.uint8), None, [[0, 0.2], [1, 0.8]], False),
         ("a.png", np.array([[0, 51]], np.uint8), "logits", [[0, 0.2]], False),
@@ -85,6 +88,22 @@ def test_another_variable(tmp_path):
         read_map(tmp_path / "a.mat")
 
 
+def test_whole_numbers_as_matlab_stores_them(tmp_path):
+    path = save(tmp_path / "a.mat", np.array([[0, 7], [3, 255]], np.uint8))
+    data = bytearray(path.read_bytes())
+    assert data[144] == 9  # the class: uint8
+    data[144] = 6  # double, its values in the bytes of uint8
+    path.write_bytes(data)
+    found = read_map(path)
+    assert found.are_logits and found.values.tolist() == [[0, 7], [3, 255]]
+
+
+def test_a_file_of_another_version(tmp_path):
+    (tmp_path / "a.mat").write_bytes(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + bytes(99))
+    with pytest.raises(InputError, match="saved with -v7.3; save with -v7, or as .npy"):
+        read_map(tmp_path / "a.mat")
+
+
 def test_names_of_images(tmp_path):
     for name in ("Misc_1_pixels0.png", "Misc_10_Pred.PNG", "Misc_2.png", ".x.png", "notes.txt"):
         (tmp_path / name).write_bytes(encode_png(np.zeros((2, 2), np.uint8)))
@@ -94,6 +113,13 @@ def test_names_of_images(tmp_path):
         list_files(tmp_path, (".png",))
     with pytest.raises(InputError, match="no file in it"):
         list_files(tmp_path, (".mat",))
+
+
+def test_masks_beside_predictions_are_none(tmp_path):
+    for name in ("a_Pred.png", "a_GT.png", "b_GT.png"):
+        (tmp_path / name).write_bytes(b"")
+    assert list(list_predictions(tmp_path)) == ["a", "b_GT"]
+    assert list(list_files(tmp_path, (".png",))) == ["a", "a_GT", "b_GT"]
 
 
 def test_doubts():

@@ -11,7 +11,7 @@ from utils.data.images import encode_png
 from utils.metrics.evaluation import evaluate
 from utils.metrics.page import write_page
 from utils.metrics.plots import draw
-from utils.metrics.protocols import CORRECTED, PUBLISHED
+from utils.metrics.protocols import CORRECTED, PROTOCOLS, PUBLISHED
 from utils.metrics.scoring import Job, pair_files
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -47,10 +47,26 @@ def test_the_page_needs_nothing_else(page):
 
 
 def test_without_pictures_the_probability_is_shown(folders, tmp_path):
-    job, seen = Job(pair_files(*folders), [PUBLISHED]), []
+    text, _ = drawn(tmp_path, Job(pair_files(*folders), [PUBLISHED]))
+    assert text.count("<image href=") == 20
+
+
+def drawn(tmp_path, job):
+    """The page of a job, and its images."""
+    seen = []
     evaluation = evaluate("m", job, tmp_path, {}, on_image=seen.append)
     write_page(tmp_path / "report.html", evaluation, job, seen, tmp_path / "nowhere")
-    assert (tmp_path / "report.html").read_text(encoding="utf-8").count("<image href=") == 20
+    return (tmp_path / "report.html").read_text(encoding="utf-8"), seen
+
+
+def saved(tmp_path, **pairs):
+    """Files of maps and masks by name."""
+    for folder in ("maps", "masks"):
+        (tmp_path / folder).mkdir()
+    for name, (logits, levels) in pairs.items():
+        np.save(tmp_path / "maps" / f"{name}.npy", logits)
+        (tmp_path / "masks" / f"{name}.png").write_bytes(encode_png(levels))
+    return pair_files(tmp_path / "maps", tmp_path / "masks")
 
 
 def test_a_map_of_another_size_is_drawn_as_it_was_counted(tmp_path):
@@ -58,18 +74,29 @@ def test_a_map_of_another_size_is_drawn_as_it_was_counted(tmp_path):
     logits[40:42, 40:42] = 4
     logits[99, 99] = 3
     levels = np.where(logits > 0, 255, 0).astype(np.uint8).repeat(2, 0).repeat(2, 1)
-    for folder in ("maps", "masks"):
-        (tmp_path / folder).mkdir()
-    np.save(tmp_path / "maps" / "a.npy", logits)
-    (tmp_path / "masks" / "a.png").write_bytes(encode_png(levels))
-    files = pair_files(tmp_path / "maps", tmp_path / "masks")
+    files = saved(tmp_path, a=(logits, levels))
     for resized in (False, True):
-        job, seen = Job(files, [PUBLISHED], "logits", resized), []
-        evaluation = evaluate("m", job, tmp_path, {}, on_image=seen.append)
-        write_page(tmp_path / "report.html", evaluation, job, seen, tmp_path / "nowhere")
-        text = (tmp_path / "report.html").read_text(encoding="utf-8")
+        text, _ = drawn(tmp_path, Job(files, [PUBLISHED], "logits", resized))
         assert "2/2 hit, 0 false" in text
         assert text.count('<path class="truth"') == 2 and '<path class="missed"' not in text
+
+
+def test_what_a_protocol_takes_for_no_false_alarm_is_none_on_the_page(tmp_path):
+    logits = np.full((256, 256), -9, np.float32)
+    logits[40:42, 40:49] = logits[46:48, 40:49] = 4  # two fragments of one target
+    levels = np.zeros((256, 256), np.uint8)
+    levels[40:49, 40:49] = 255
+    files = saved(tmp_path, a=(logits, levels), without=(logits, np.zeros_like(levels)))
+    text, seen = drawn(tmp_path, Job(files, [PROTOCOLS["rpcanet"]], "logits"))
+    assert [target.outcome for image in seen for target in image.targets] == ["hit"]
+    assert text.count('<path class="hit"') == 2 and 'class="false"' not in text
+    assert 'data-is="perfect"' in text and 'data-is=""' in text
+
+
+def test_a_strip_has_a_picture(tmp_path):
+    strip = np.full((16, 16384), -9, np.float32)
+    files = saved(tmp_path, a=(strip, np.zeros(strip.shape, np.uint8)))
+    assert "data:image/jpeg" in drawn(tmp_path, Job(files, [CORRECTED], "logits"))[0]
 
 
 def test_curves_of_several_methods_are_drawn_together(folders, tmp_path):

@@ -1,11 +1,15 @@
+from concurrent.futures.process import BrokenProcessPool
+
 import cv2
 import numpy as np
 import pytest
 import scipy.io
 
+from tests.utils.metrics import plain
 from utils.data.images import encode_png
+from utils.metrics.evaluation import evaluate
 from utils.metrics.protocols import CORRECTED, PUBLISHED
-from utils.metrics.scoring import Job, pair_files, score
+from utils.metrics.scoring import Job, MapAndMask, pair_files, score
 from utils.options import InputError
 
 
@@ -72,6 +76,16 @@ def test_a_worker_names_the_bad_file(folders):
         list(score(job(folders), workers=2))
 
 
+@pytest.mark.parametrize("error", [OSError("no more"), BrokenProcessPool("no more")])
+def test_processes_that_do_not_start(folders, monkeypatch, error):
+    def refuse(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr("utils.metrics.scoring.ProcessPoolExecutor", refuse)
+    with pytest.raises(InputError, match=r"--workers 2: .*\(no more\); use fewer"):
+        evaluate("ours", job(folders), folders[0].with_name("out"), {}, workers=2)
+
+
 def test_results_for_other_images_than_the_masks(folders):
     (folders[0] / "01.mat").rename(folders[0] / "x.mat")
     with pytest.raises(
@@ -127,3 +141,8 @@ def test_mask_rules_are_the_protocols(folders):
     native = PUBLISHED.mask(mask)
     assert corrected.counts.tp_px + corrected.counts.fn_px == 9
     assert native.sum() == 8 and published.counts.n_targets == 1
+    pair = MapAndMask.read(*one.files[0][1:], None)
+    found, true = pair.sized(PUBLISHED, False)
+    logits, expected = plain.sized(pair.prediction.values, mask)
+    np.testing.assert_array_equal(found.values, logits)
+    np.testing.assert_array_equal(true, expected)
