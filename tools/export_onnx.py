@@ -21,7 +21,7 @@ from model import MSCoNet
 from model.inference import accelerate
 from utils import checkpoint
 from utils.data.images import read_photo, unit_interval
-from utils.data.ranges import limits, normalised
+from utils.data.ranges import stretched
 from utils.data.scenes import make_scene
 from utils.files import write_bytes
 from utils.options import InputError, Parser, run_door
@@ -81,7 +81,7 @@ def _photos(inputs: list[str] | None, weights: Path, info: dict) -> Iterator[np.
     sources = find_sources(inputs) if inputs else []
     for source in islice((s for s in sources if not s.is_video), _IMAGES):
         levels = read_photo(source.path)[:_SIDE, :_SIDE]
-        yield normalised(levels, limits(levels, "auto"))
+        yield stretched(levels, "auto")
 
 
 class _Maps(nn.Module):

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from ..files import new_file
 from .dataset import PairDataset
 
-_VERSION = 2  # since masks of 16 bits are read as they are now
+_VERSION = 3  # since images are turned as their orientation tag says
 _MARK = b"MSCACHE1"  # the last bytes, after the index and its length
 
 
@@ -31,7 +31,7 @@ class CachedPairs(PairDataset):
     """
 
     def __init__(self, samples: PairDataset, path: Path, key: str):
-        self.pairs, self.path = samples.pairs, path
+        self.pairs, self.level_range, self.path = samples.pairs, samples.level_range, path
         self._pixels: np.ndarray | None = None
         index = _read_index(path)
         if index.get("key") != key:

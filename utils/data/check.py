@@ -75,9 +75,10 @@ def check(folder: Path) -> Report:
     """Read every file of a data set.
 
     Errors are what makes figures wrong or stops a run: images without masks and masks without
-    images, files that are no images, pairs of two sizes, names that a disk merges, masks that
-    cover most of an image, splits without any target, the same image in trainval and in test. All
-    else that is unusual is a warning.
+    images, files that are no images, pairs of two sizes, names that a disk merges, masks with
+    values of which none is a target's, masks that cover most of an image, splits without any
+    target, the same image in trainval and in test, no image at all. All else that is unusual is a
+    warning.
     """
     report = Report(folder, [])
     for split in SPLITS:
@@ -85,6 +86,8 @@ def check(folder: Path) -> Report:
             report.warnings.append(Finding(f"no {split} split"))
             continue
         pairs = _survey(folder / split, report)
+        if not pairs:
+            report.warnings.append(Finding(f"{split}: no image with a mask"))
         with ThreadPoolExecutor() as pool:
             read = pool.map(lambda pair, split=split: _read(split, pair), pairs)
             for image in tqdm(read, split, len(pairs), leave=False, delay=2, dynamic_ncols=True):
@@ -93,6 +96,8 @@ def check(folder: Path) -> Report:
                 else:
                     report.errors.append(Finding(image))
         _judge_split(report, split)
+    if not report.images and not report.errors:
+        report.errors.append(Finding(f"{folder}: no image in any split"))
     _judge_repeats(report)
     counts = [len(report.of(split)) for split in SPLITS]
     warning = count_warning(folder.name, *counts)
@@ -133,8 +138,16 @@ def _read(split: str, pair: Pair) -> Image | str:
         return str(error)
     if levels.shape != mask_levels.shape:
         sizes = [f"{width}x{height}" for height, width in (mask_levels.shape, levels.shape)]
-        return f"{pair.mask}: {sizes[0]} px, but its image has {sizes[1]}"
+        return (
+            f"{pair.mask}: {sizes[0]} px, but its image has {sizes[1]}; scale the mask to that, or "
+            "leave the pair out"
+        )
     mask = target_pixels(mask_levels)
+    if mask_levels.any() and not mask.any():
+        return (
+            f"{pair.mask}: its largest value, {mask_levels.max()}, is not a target's; write "
+            "targets as 255"
+        )
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
     areas = stats[1:, cv2.CC_STAT_AREA].tolist()
     full = float(np.iinfo(levels.dtype).max)
@@ -155,10 +168,8 @@ def _read(split: str, pair: Pair) -> Image | str:
 
 
 def _mask_values(levels: np.ndarray) -> str:
-    values = set(np.unique(levels[levels > 0]).tolist())
-    if values <= {1}:
-        return "0 and 1" if values else "0"
-    return f"0 and {values.pop()}" if values in ({255}, {65535}) else "grey"
+    values = np.unique(levels[levels > 0])
+    return "grey" if len(values) > 1 else " and ".join(["0", *map(str, values)])
 
 
 def scr(levels: np.ndarray, labels: np.ndarray, target: int, box: Sequence[int]) -> float:

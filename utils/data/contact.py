@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from .dataset import Pair, read_pair
-from .ranges import limits, normalised
+from .ranges import stretched
 
 _TILES = 48
 _COLUMNS = 8
@@ -37,7 +37,7 @@ def _tile(caption: str, pair: Pair) -> np.ndarray:
     levels, mask = read_pair(pair)
     scale = (_SIDE - 4) / max(levels.shape)
     width, height = (max(1, round(scale * length)) for length in levels.shape[::-1])
-    grey = np.rint(255 * normalised(levels, limits(levels, "auto"))).astype(np.uint8)
+    grey = np.rint(255 * stretched(levels, "auto")).astype(np.uint8)
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     picture = cv2.cvtColor(
         cv2.resize(grey, (width, height), interpolation=method), cv2.COLOR_GRAY2BGR

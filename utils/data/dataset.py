@@ -13,7 +13,8 @@ from tqdm import tqdm
 
 from ..files import list_folder
 from ..options import InputError
-from .images import SUFFIXES, read_levels, read_mask, unit_interval
+from .images import SUFFIXES, read_levels, read_mask
+from .ranges import Range, stretched
 
 
 class Sample(NamedTuple):
@@ -33,13 +34,15 @@ class PairDataset(Dataset):
 
     Args:
         folder: holds ``images`` and ``masks``, for example ``datasets/NUDT-SIRST/test``.
+        level_range: the grey levels of an image that become 0 and 1, see `ranges.limits`.
 
     Raises:
         InputError: an empty folder, an image without a mask, a mask without an image, two files of
             one stem; on reading, a file that is no image, or a pair of two sizes.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, level_range: Range = "full"):
+        self.level_range = level_range
         images, masks = list_images(folder / "images"), list_images(folder / "masks")
         for kind, other, missing in (
             ("mask", "masks", images.keys() - masks.keys()),
@@ -53,7 +56,7 @@ class PairDataset(Dataset):
     def of(cls, pairs: Sequence[Pair]) -> "PairDataset":
         """Of these pairs, wherever their files are."""
         samples = cls.__new__(cls)
-        samples.pairs = list(pairs)
+        samples.pairs, samples.level_range = list(pairs), "full"
         return samples
 
     def __len__(self) -> int:
@@ -61,7 +64,8 @@ class PairDataset(Dataset):
 
     def __getitem__(self, index: int) -> Sample:
         levels, mask = self.levels(index)
-        return Sample(_tensor(unit_interval(levels)), _tensor(mask), self.pairs[index].name)
+        image = _tensor(stretched(levels, self.level_range))
+        return Sample(image, _tensor(mask), self.pairs[index].name)
 
     def levels(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Image and mask of a pair, (H, W) each: uint8 or uint16 as stored, and bool."""
@@ -88,7 +92,8 @@ def read_pair(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
     levels, mask = read_levels(pair.image), read_mask(pair.mask)
     if levels.shape != mask.shape:
         raise InputError(
-            f"{pair.mask}: {_size(mask)}, but its image has {_size(levels)}; they must be equal"
+            f"{pair.mask}: {_size(mask)}, but its image has {_size(levels)}; scale the mask to "
+            "that, or leave the pair out"
         )
     return levels, mask
 
@@ -100,7 +105,7 @@ def list_images(folder: Path) -> dict[str, Path]:
         InputError: no such folder, no image in it, or two of one stem.
     """
     if not folder.exists():
-        raise InputError(f"{folder}: no such folder; expected <set>/<split>/{{images,masks}}")
+        raise InputError(f"{folder}: no such folder")
     found: dict[str, Path] = {}
     for path in list_folder(folder):
         if path.suffix.lower() in SUFFIXES:

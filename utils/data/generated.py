@@ -19,7 +19,7 @@ from .layouts import SPLITS
 from .manifest import file_sha256
 from .pasting import Kind, Pasted, paste
 from .prepare import new_set, refuse_to_replace_source
-from .ranges import limits, normalised
+from .ranges import stretched
 from .scenes import make_scene
 
 _VERSION = 1
@@ -123,7 +123,7 @@ def _scenes(
 def _window(rng: RandomState, path: Path, size: tuple[int, int] | None) -> np.ndarray:
     """(H, W) uint8: the image, or a window of it."""
     levels = read_photo(path)
-    grey = np.rint(255 * normalised(levels, limits(levels, "auto"))).astype(np.uint8)
+    grey = np.rint(255 * stretched(levels, "auto")).astype(np.uint8)
     if size is None:
         return grey
     if grey.shape[0] < size[0] or grey.shape[1] < size[1]:

@@ -3,9 +3,10 @@
 import io
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import cv2
 import numpy as np
@@ -17,7 +18,9 @@ SUFFIXES = frozenset({".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff"})
 
 _BLOCK = 2**22  # pixels
 _MOST_PIXELS = 2**28  # 16384 x 16384
-_MOST_PACKED = 1100  # bytes of pixels a byte of the file: deflate reaches 1032
+_MOST_PACKED = 1400  # bytes of pixels a byte of the file: deflate reaches 1032, LZW 1362
+_BOUNDED = (1, 5, 8, 32773, 32946)  # TIFF: none, LZW, deflate, PackBits; others pack any number
+_TAGS = (259, 262, 284)  # compression, what zero is, whether planes are apart
 
 # A file that does not decode is our error to report, in one line; OpenCV 5 moved the switch.
 _set_log_level = cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel
@@ -30,7 +33,8 @@ def read_image(path: Path) -> np.ndarray:
     """A grey image.
 
     Args:
-        path: 8- or 16-bit, grey or colour (brought to grey; transparency is ignored).
+        path: 8- or 16-bit, grey or colour (brought to grey; transparency is ignored). It is turned
+            as its orientation tag says, of Exif or TIFF.
 
     Returns:
         (H, W) float32 in [0, 1]: the stored value over the largest of its type, 255 or 65535.
@@ -124,13 +128,13 @@ def read_photo(path: Path) -> np.ndarray:
 
     Args:
         path: .npy arrays are (H, W) or (H, W, 3 or 4), red first, with any further axes of length
-            1. Of files with several images, the first is read.
+            1.
 
     Returns:
         (H, W) uint8 or uint16; all other numbers as float32.
 
     Raises:
-        InputError: no image, damaged, too large, or with NaN or infinity.
+        InputError: no image, several in one TIFF file, damaged, too large, or with NaN or infinity.
     """
     levels = _load(path) if path.suffix.lower() == ".npy" else _decode(path)
     try:
@@ -140,14 +144,15 @@ def read_photo(path: Path) -> np.ndarray:
 
 
 def photo_size(path: Path) -> tuple[int, int]:
-    """Height and width that the header of an image claims; (0, 0) where it is unreadable."""
+    """Height and width as an image is read, by its header; (0, 0) where that is unreadable."""
     try:
         if path.suffix.lower() == ".npy":
             shape = _plane(np.load(path, mmap_mode="r", allow_pickle=False).shape)
             return shape[:2] if len(shape) == 2 or _is_colour(shape) else (math.prod(shape), 1)
         with path.open("rb") as file:
-            width, height, *_ = _header(file)
-        sides = int(height), int(width)  # a damaged header holds any type
+            header = _header(file)
+        sides = int(header.height), int(header.width)  # a damaged header holds any type
+        sides = sides[::-1] if header.orientation in (5, 6, 7, 8) else sides
         return sides if min(sides) > 0 else (0, 0)
     except Exception:  # a damaged file can raise anything
         return 0, 0
@@ -219,58 +224,108 @@ def _stored(path: Path, floats: bool = False) -> np.ndarray:
     return levels
 
 
+class _Header(NamedTuple):
+    """What a file claims to hold."""
+
+    width: int
+    height: int
+    depth: int  # bits of a number
+    bands: int  # numbers of a pixel
+    orientation: int  # as TIFF and Exif number it; 5 to 8 swap the sides
+    tags: Mapping[int, Any] = {}  # of TIFF: those of `_TAGS` that it has
+    is_stack: bool = False
+
+
 def _decode(path: Path) -> np.ndarray:
-    """(H, W), (H, W, 3) or (H, W, 4) of any type."""
+    """(H, W), (H, W, 3) or (H, W, 4) of any type, turned as the orientation tag says."""
     try:
         # not cv2.imread: it does not open names outside the code page on Windows
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    doubt = _doubt(data)
+    try:
+        header = _header(io.BytesIO(data))
+        doubt = _doubt(data, header)
+    except Exception:  # a damaged file can raise anything
+        doubt = "not an image that can be decoded"
     if doubt:
         raise InputError(f"{path}: {doubt}; replace or remove it")
+    depth, bands, tags = header.depth, header.bands, header.tags
+    if header.is_stack:
+        raise InputError(f"{path}: a stack of pages; one file for each page is needed")
+    if tags.get(284) == 2 and bands > 1 and depth > 8:  # OpenCV mixes them up
+        raise InputError(
+            f"{path}: colour planes of {depth} bits stored apart; convert it to one band"
+        )
+    # UNCHANGED ignores the orientation but of TIFF, where ANYCOLOR fails for float transparency
+    flags = cv2.IMREAD_UNCHANGED if tags else cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
     try:
-        levels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        levels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
         levels = None
     if levels is None:
         raise InputError(f"{path}: not an image that can be decoded; replace or remove it")
-    *_, depth, bands = _header(io.BytesIO(data))
     if levels.dtype.itemsize * 8 < depth:  # so OpenCV reads TIFF files of grey and transparency
         raise InputError(f"{path}: {bands} bands of {depth} bits; convert it to one band")
+    if tags.get(262) == 0 and levels.dtype != np.uint8:  # white is zero: OpenCV inverts 8 bits only
+        if levels.dtype != np.uint16 or depth != 16:
+            raise InputError(f"{path}: white is zero; convert it to 16 bits with black as zero")
+        levels = ~levels
     return levels
 
 
-def _doubt(data: bytes) -> str | None:
+def _doubt(data: bytes, header: _Header) -> str | None:
     """Why a file should not be decoded: OpenCV fills up what is missing without a word."""
-    try:
-        width, height, depth, bands = _header(io.BytesIO(data))
-        if width * height > _MOST_PIXELS:
-            return f"{width}x{height} px; at most {_MOST_PIXELS} pixels are read"
-        if width * height * depth * bands > 8 * _MOST_PACKED * len(data):
-            return f"{len(data)} bytes cannot hold its {width}x{height} px"
-        if data.startswith(b"\x89PNG"):
-            Image.open(io.BytesIO(data)).verify()  # the checksums of all chunks
-        elif data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
-            try:  # what comes after the picture may hold these bytes, too
-                Image.open(io.BytesIO(data)).load()
-            except OSError:
-                return "cut off"
-    except Exception:  # a damaged file can raise anything
-        return "not an image that can be decoded"
+    width, height = header.width, header.height
+    bits = width * height * header.depth * header.bands
+    if width * height > _MOST_PIXELS:
+        return f"{width}x{height} px; at most {_MOST_PIXELS} pixels are read"
+    if header.tags.get(259, 1) in _BOUNDED and bits > 8 * _MOST_PACKED * len(data):
+        return f"{len(data)} bytes cannot hold its {width}x{height} px"
+    if data.startswith(b"\x89PNG"):
+        Image.open(io.BytesIO(data)).verify()  # the checksums of all chunks
+    elif data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
+        try:  # what comes after the picture may hold these bytes, too
+            Image.open(io.BytesIO(data)).load()
+        except OSError:
+            return "cut off"
     return None
 
 
-def _header(file: BinaryIO) -> tuple[int, int, int, int]:
-    """Width, height, bits of a number and numbers of a pixel that a file claims to have."""
+def _header(file: BinaryIO) -> _Header:
     start = file.read(25)
     if start[:4] in (b"II*\0", b"MM\0*"):  # TIFF: Pillow does not open all of its pixel types
-        tags = TiffImagePlugin.ImageFileDirectory_v2(start[:8])
-        file.seek(tags.next)
+        pages = _pages(file, start[:8])
+        first = next(pages)
+        size = first[256], first[257]
+        # of the size of the first, and neither a preview nor a mask of it
+        further = ((p.get(256), p.get(257)) == size and not p.get(254, 0) & 5 for p in pages)
+        is_stack = False
+        with suppress(Exception):  # where damaged: it is the first that is read
+            is_stack = any(further)
+        depth, bands = first.get(258, (1,))[0], first.get(277, 1)
+        tags = {tag: first[tag] for tag in _TAGS if tag in first}
+        return _Header(*size, depth, bands, first.get(274, 1), tags, is_stack)
+    image = Image.open(file)
+    depth = start[24] if image.format == "PNG" else 1 if image.mode == "1" else 8
+    return _Header(*image.size, depth, len(image.getbands()), _exif_orientation(image))
+
+
+def _pages(file: BinaryIO, start: bytes) -> Iterator[TiffImagePlugin.ImageFileDirectory_v2]:
+    """The tags of each page of a TIFF file."""
+    at, seen = TiffImagePlugin.ImageFileDirectory_v2(start).next, {0}
+    while at not in seen:
+        seen.add(at)
+        tags = TiffImagePlugin.ImageFileDirectory_v2(start)
+        file.seek(at)
         tags.load(file)
-        width, height, depth, bands = tags[256], tags[257], tags.get(258, (1,))[0], tags.get(277, 1)
-    else:
-        image = Image.open(file)
-        (width, height), bands = image.size, len(image.getbands())
-        depth = start[24] if image.format == "PNG" else 1 if image.mode == "1" else 8
-    return width, height, depth, bands
+        at = tags.next
+        yield tags
+
+
+def _exif_orientation(image: Image.Image) -> int:
+    exif = Image.Exif()
+    with suppress(Exception):  # damaged: OpenCV passes over it, too
+        exif.load(image.info.get("exif"))
+        return exif.get(274, 1)
+    return 1

@@ -63,9 +63,6 @@ def recognise(source: Path, division: Division | None = None) -> Found:
         splits, places = {}, _split_folders(folder)
         for split, place in places.items():
             splits[split] = _pairs(place / "images", place / "masks")
-            stray = _stray(place / "masks", splits[split])
-            if stray:
-                raise InputError(f"{place / 'images'}: no image for {some_names(stray)}")
         names = ",".join(place.name for place in places.values())
         found = Found(f"{{{names}}}/{{images,masks}}", splits, [])
     else:
@@ -147,14 +144,12 @@ def _divided(folder: Path, division: Division) -> Found:
             f"{folder}: no split lists in it (such as trainval.txt and test.txt); give them as "
             "--split-file TRAINVAL TEST, or draw a split with --split 0.8"
         )
-    pairs = {pair.name: pair for pair in _pairs(folder / images, folder / masks, sum(chosen, []))}
+    names = sum(chosen, []) if listed else None
+    pairs = {pair.name: pair for pair in _pairs(folder / images, folder / masks, names)}
     splits = {
         split: [pairs[name] for name in sorted(names)]
         for split, names in zip(SPLITS, chosen, strict=True)
     }
-    stray = _stray(folder / masks, list(pairs.values()))
-    if stray and not listed:
-        raise InputError(f"{folder / images}: no image for {some_names(stray)}")
     return Found(layout, splits, notes)
 
 
@@ -202,7 +197,7 @@ def _read_list(path: Path, present: dict[str, Path]) -> list[str]:
 
 
 def _pairs(images: Path, masks: Path, names: Sequence[str] | None = None) -> list[Pair]:
-    """The images of these names, or all, with their masks; sorted by name."""
+    """The images of these names, or all there are of images and masks; sorted by name."""
     image_of, mask_of = list_images(images), list_images(masks)
     pairs, missing = [], []
     for name in sorted(image_of if names is None else names):
@@ -215,12 +210,10 @@ def _pairs(images: Path, masks: Path, names: Sequence[str] | None = None) -> lis
             missing.append(name)
     if missing:
         raise InputError(f"{masks}: no mask for {some_names(missing)}")
+    stray = mask_of.keys() - {pair.mask.stem for pair in pairs}
+    if stray and names is None:
+        raise InputError(f"{images}: no image for {some_names(stray)}")
     return pairs
-
-
-def _stray(masks: Path, pairs: Sequence[Pair]) -> list[str]:
-    """Masks of none of these images."""
-    return sorted(list_images(masks).keys() - {pair.mask.stem for pair in pairs})
 
 
 def _no_clash(folder: Path, splits: dict[str, list[Pair]]) -> None:

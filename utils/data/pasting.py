@@ -8,7 +8,7 @@ from numpy.random import RandomState
 from scipy.signal import fftconvolve
 from scipy.special import j1
 
-from .scenes import local_deviation
+from .scenes import LEAST_CLUTTER, TOP_LEVEL, between, local_deviation
 
 Psf = Literal["airy", "gaussian"]
 PSFS: tuple[Psf, ...] = ("airy", "gaussian")
@@ -16,8 +16,6 @@ PSFS: tuple[Psf, ...] = ("airy", "gaussian")
 _FINE = 9  # points along a pixel; odd, so that one is its middle
 _REACH = 3.0  # widths at half height, the middle of a point spread to its edge
 _AIRY_WIDTH = 1.02899  # wavelengths times f-number, its width at half height
-_LEAST_CLUTTER = 2.0  # grey levels: rounding drowns less
-_TOP_LEVEL = 250.0  # grey levels, the most a peak may reach
 _GAP = 2  # px, at least, between two targets
 _ROUNDNESS = 0.6  # the least that one axis is of the other
 _DIGITS = 6  # of a shape; what the last bits of a transform are does not matter
@@ -64,15 +62,15 @@ def paste(
         Image and mask, (H, W) uint8 each, 255 where a target has half its height or more; and the
         targets in it.
     """
-    clutter = np.maximum(local_deviation(background), _LEAST_CLUTTER)
+    clutter = np.maximum(local_deviation(background), LEAST_CLUTTER)
     lit, mask, targets = background.astype(np.float64), np.zeros_like(background), []
     taken = np.zeros_like(background)
     for _ in range(count):
-        scr = _between(rng, *kind.scr)
+        scr = between(rng, *kind.scr)
         shape, diameter, offset = _draw_shape(rng, kind)
         reach = len(shape) // 2
         peaks = scr * clutter
-        place = _place(rng, taken, _highest(background, shape) + peaks <= _TOP_LEVEL, reach)
+        place = _place(rng, taken, _highest(background, shape) + peaks <= TOP_LEVEL, reach)
         if place is None:
             continue
         square = tuple(slice(at - reach, at + reach + 1) for at in place)
@@ -95,9 +93,9 @@ def paste(
 
 def _draw_shape(rng: RandomState, kind: Kind) -> tuple[np.ndarray, float, tuple[float, float]]:
     """A target's shape, its diameter, and where its middle is in the middle pixel."""
-    longer = _between(rng, *kind.diameter)
-    axes = longer, longer * _between(rng, _ROUNDNESS, 1.0)
-    offset = _between(rng, -0.5, 0.5), _between(rng, -0.5, 0.5)
+    longer = between(rng, *kind.diameter)
+    axes = longer, longer * between(rng, _ROUNDNESS, 1.0)
+    offset = between(rng, -0.5, 0.5), between(rng, -0.5, 0.5)
     angle = np.pi * rng.random_sample()
     return target_shape(axes, angle, offset, kind.blur, kind.psf), sum(axes) / 2, offset
 
@@ -158,7 +156,3 @@ def _place(
         return None
     choice = int(rng.random_sample() * len(rows))
     return int(rows[choice]), int(columns[choice])
-
-
-def _between(rng: RandomState, low: float, high: float) -> float:
-    return low + (high - low) * rng.random_sample()

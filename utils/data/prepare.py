@@ -102,9 +102,10 @@ def prepare(
                     target.parent.mkdir(parents=True, exist_ok=True)
                     place(path, target)
     if move and not dry_run:
-        for path in files.values():
-            with write_errors(path):
-                path.unlink()
+        for name, path in files.items():
+            if path.resolve() != (folder / name).resolve():  # else it is the only one, by a link
+                with write_errors(path):
+                    path.unlink()
     return found, was_there
 
 
@@ -133,7 +134,8 @@ def _files(found: Found) -> dict[str, Path]:
 
 
 def _is_there(folder: Path, files: dict[str, Path]) -> bool:
-    present = {p.relative_to(folder).as_posix() for p in folder.glob("*/*/*") if p.is_file()}
+    paths = (p.relative_to(folder).as_posix() for p in folder.glob("*/*/*") if p.is_file())
+    present = {path for path in paths if "/." not in f"/{path}"}  # without hidden ones
     return present == files.keys() and all(
         filecmp.cmp(path, folder / name, shallow=False) for name, path in files.items()
     )

@@ -4,29 +4,33 @@ import math
 from argparse import ArgumentTypeError
 from typing import Literal
 
+import cv2
 import numpy as np
+
+RANGES = ("auto", "full", "percentile")
 
 Limits = tuple[float, float]  # the grey levels that become 0 and 1
 Range = Literal["auto", "full", "percentile"] | Limits
 
 _PERCENTILES = (0.01, 99.99)  # passes over dead pixels, one in ten thousand
+_REACH = 4  # how many times as far from the lower one the upper limit goes for bright targets
 _WIDE = 1e38
 _SAMPLED = 2**22  # pixels looked at at once; of floats, the pixels looked at
 
 
 def level_range(text: str) -> Range:
     """``auto``, ``full``, ``percentile``, or two numbers ``LO,HI``; for ``type=``."""
-    if text in ("auto", "full", "percentile"):
+    if text in RANGES:
         return text
     try:
         low, high = (float(part) for part in text.split(","))
     except ValueError:
-        low, high = 1.0, 0.0
+        low = high = 0.0
     try:
         return checked_range((low, high))
     except ValueError:
         raise ArgumentTypeError(
-            f"{text} is not auto, full, percentile, or LO,HI with LO below HI"
+            f"{text} is not auto, full, percentile, or two different numbers LO,HI"
         ) from None
 
 
@@ -34,9 +38,9 @@ def checked_range(choice: Range) -> Range:
     """The choice, if it is one; raises ValueError otherwise."""
     if isinstance(choice, tuple) and len(choice) == 2:
         low, high = np.asarray(choice, np.float32)  # what images are computed in
-        if np.isfinite(high - low) and low < high:
+        if np.isfinite(high - low) and low != high:
             return choice
-    elif choice in ("auto", "full", "percentile"):
+    elif choice in RANGES:
         return choice
     raise ValueError(f"level range {choice}: expected auto, full, percentile or (low, high)")
 
@@ -47,9 +51,11 @@ def limits(levels: np.ndarray, choice: Range) -> Limits:
     Args:
         levels: (H, W) uint8, uint16, or float32 without NaN and infinity.
         choice: "full": all that the type can hold, which for float32 is [0, 1]. "percentile": all
-            but the darkest and the brightest ten-thousandth of the pixels. "auto": "full" for
-            uint8, and for deeper images that fill half of it; else "percentile", for cameras that
-            use a part of their 16 bits. Or the limits themselves.
+            but the darkest and the brightest ten-thousandth of the pixels; where 2x2 pixels are
+            brighter, a target, up to these, but not more than four times as far from the lower
+            limit. "auto": "full" for uint8, and for deeper images that fill half of it; else
+            "percentile", for cameras that use a part of their 16 bits. Or the limits themselves:
+            those with the higher one first make dark targets bright.
     """
     if isinstance(choice, tuple):
         return choice
@@ -65,12 +71,17 @@ def normalised(levels: np.ndarray, bounds: Limits) -> np.ndarray:
     """Levels to float32 in [0, 1]; those beyond the limits are clipped."""
     low, high = bounds
     scaled = levels.astype(np.float32)
-    if high - low > _WIDE:  # the difference of two float32 could be none
+    if abs(high - low) > _WIDE:  # the difference of two float32 could be none
         low, high = low / 4, high / 4
         scaled /= 4
     scaled -= np.float32(low)
     scaled /= np.float32(high - low)
     return np.clip(scaled, 0, 1, out=scaled)
+
+
+def stretched(levels: np.ndarray, choice: Range) -> np.ndarray:
+    """Levels to float32 in [0, 1], by limits of their own."""
+    return normalised(levels, limits(levels, choice))
 
 
 def _percentiles(levels: np.ndarray) -> Limits:
@@ -87,5 +98,15 @@ def _percentiles(levels: np.ndarray) -> Limits:
             stride += 1
         sample = levels.ravel()[::stride].astype(np.float64)
         low, high = np.percentile(sample, _PERCENTILES).tolist()
+    # a small target is less than a ten-thousandth of an image, and would be as bright as the noise
+    high = max(high, min(_brightest_target(levels), low + _REACH * (high - low)))
     least = max(1.0, abs(low) * 2**-20) if low == high else abs(low) * 2**-20
     return float(low), float(max(high, low + least))  # an image of one level becomes 0
+
+
+def _brightest_target(levels: np.ndarray) -> float:
+    """The highest level that 2x2 pixels reach; dead pixels stand alone."""
+    rows = max(1, _SAMPLED // levels.shape[1])
+    bands = (levels[start : start + rows + 1] for start in range(0, len(levels), rows))
+    square, mirror = np.ones((2, 2), np.uint8), cv2.BORDER_REFLECT_101
+    return max(float(cv2.erode(band, square, borderType=mirror).max()) for band in bands)

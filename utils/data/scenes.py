@@ -15,6 +15,8 @@ from numpy.random import RandomState
 
 Array = np.ndarray
 
+LEAST_CLUTTER = 2.0  # grey levels: keeps targets on a noiseless sky clear of the rounding
+TOP_LEVEL = 250.0  # grey levels, the most a target's peak may reach
 _SMALLEST_SIDE = 16  # px
 _LARGEST_AREA = 9  # mask pixels
 _LARGEST_SCR = 100.0
@@ -24,8 +26,6 @@ _CELLS = 64  # side of a noise lattice; a power of two, for it wraps by a bit ma
 _BLOB_REACH = 4  # px, centre of a blob to the edge of its square
 _SPACING = 2 * _BLOB_REACH  # px, along rows or columns: no blob reaches the peak of another
 _WINDOW_REACH = 8  # px, centre of the window of local clutter to its edge
-_LEAST_CLUTTER = 2.0  # grey levels: keeps targets on a noiseless sky clear of the rounding
-_TOP_LEVEL = 250.0  # grey levels, the most a target's peak may reach
 
 
 class Target(NamedTuple):
@@ -83,13 +83,14 @@ def make_scene(
     image = _optics(rng, image, rows, columns)
     image, noise = _sensor(rng, image)
     count = min(_choose(rng, _COUNTS), most) if n_targets is None else n_targets
-    return _add_targets(rng, image, noise, [_between(rng, *scr) for _ in range(count)])
+    return _add_targets(rng, image, noise, [between(rng, *scr) for _ in range(count)])
 
 
 # Random numbers and textures
 
 
-def _between(rng: RandomState, low: float, high: float) -> float:
+def between(rng: RandomState, low: float, high: float) -> float:
+    """A random number in [low, high)."""
     return low + (high - low) * rng.random_sample()
 
 
@@ -105,7 +106,7 @@ def _ramp(values: Array, low: float, high: float) -> Array:
 
 def _turn(rng: RandomState, rows: Array, columns: Array) -> tuple[Array, Array]:
     """The coordinates along and across a random direction."""
-    t = _between(rng, -1.0, 1.0)  # the tangent of half the angle: no sine needed
+    t = between(rng, -1.0, 1.0)  # the tangent of half the angle: no sine needed
     cosine, sine = (1.0 - t * t) / (1.0 + t * t), 2.0 * t / (1.0 + t * t)
     return cosine * rows - sine * columns, sine * rows + cosine * columns
 
@@ -142,25 +143,25 @@ def _fractal(
 
 def _clouds(rng: RandomState, rows: Array, columns: Array) -> Array:
     """Drifting banks with soft or sharp edges, in one direction."""
-    size, stretch = _between(rng, 20.0, 70.0), _between(rng, 1.0, 3.5)
+    size, stretch = between(rng, 20.0, 70.0), between(rng, 1.0, 3.5)
     along, across = _turn(rng, rows / size, columns / size)
     across = across / stretch
-    swirl = _between(rng, 0.2, 0.8)
+    swirl = between(rng, 0.2, 0.8)
     across = across + swirl * _noise(rng, 1.5 * along, 1.5 * across)
     along = along + swirl * _noise(rng, 1.5 * along, 1.5 * across)
-    density = _fractal(rng, along, across, 6, _between(rng, 0.45, 0.65))
-    cover = _between(rng, 0.25, 0.55)
-    bank = _ramp(density, cover, cover + _between(rng, 0.1, 0.7))
+    density = _fractal(rng, along, across, 6, between(rng, 0.45, 0.65))
+    cover = between(rng, 0.25, 0.55)
+    bank = _ramp(density, cover, cover + between(rng, 0.1, 0.7))
     billows = _fractal(rng, 4.0 * along, 4.0 * across, 3)
-    slope = _between(rng, -0.5, 0.5) * rows / len(rows)
-    return bank * (0.2 + density + _between(rng, 0.0, 0.5) * billows) + slope
+    slope = between(rng, -0.5, 0.5) * rows / len(rows)
+    return bank * (0.2 + density + between(rng, 0.0, 0.5) * billows) + slope
 
 
 def _clear_sky(rng: RandomState, rows: Array, columns: Array) -> Array:
     """A slope of brightness under a veil of thin cloud."""
     along, across = _turn(rng, rows / 60.0, columns / 60.0)
-    veil = _fractal(rng, along, across / _between(rng, 1.0, 5.0), 4)
-    return _between(rng, 0.2, 1.5) * along / (1.0 + len(rows) / 60.0) + 0.7 * veil
+    veil = _fractal(rng, along, across / between(rng, 1.0, 5.0), 4)
+    return between(rng, 0.2, 1.5) * along / (1.0 + len(rows) / 60.0) + 0.7 * veil
 
 
 def _sky(rng: RandomState, rows: Array, columns: Array) -> Array:
@@ -170,53 +171,53 @@ def _sky(rng: RandomState, rows: Array, columns: Array) -> Array:
 
 def _sea(rng: RandomState, rows: Array, columns: Array) -> Array:
     """Streaks that get finer towards the horizon, and glints on a sunlit path."""
-    horizon = _between(rng, -0.6, 0.6) * len(rows)
+    horizon = between(rng, -0.6, 0.6) * len(rows)
     below = np.maximum(rows - horizon, 0.0) + 1.0
-    step = np.sqrt(below) * _between(rng, 0.5, 0.9)  # px, height of a streak
-    centre = _between(rng, 0.0, columns.size)
+    step = np.sqrt(below) * between(rng, 0.5, 0.9)  # px, height of a streak
+    centre = between(rng, 0.0, columns.size)
     waves = _fractal(
-        rng, below / step * 2.0, (columns - centre) / (step * _between(rng, 4.0, 9.0)), 4, 0.6
+        rng, below / step * 2.0, (columns - centre) / (step * between(rng, 4.0, 9.0)), 4, 0.6
     )
-    path = np.abs(columns - centre) / (8.0 + _between(rng, 0.1, 0.8) * below)
-    glints = _between(rng, 0.0, 1.5) * _ramp(waves, 0.6, 1.0) * (1.0 - _ramp(path, 0.3, 1.5))
+    path = np.abs(columns - centre) / (8.0 + between(rng, 0.1, 0.8) * below)
+    glints = between(rng, 0.0, 1.5) * _ramp(waves, 0.6, 1.0) * (1.0 - _ramp(path, 0.3, 1.5))
     water = 0.7 * waves * _ramp(below, -20.0, 40.0) + glints
-    sky = _between(rng, -0.3, 1.0) + _between(rng, 0.1, 0.5) * _sky(rng, rows, columns)
+    sky = between(rng, -0.3, 1.0) + between(rng, 0.1, 0.5) * _sky(rng, rows, columns)
     shore = _ramp(rows, horizon - 0.7, horizon + 0.7)
     return sky * (1.0 - shore) + water * shore
 
 
 def _hills(rng: RandomState, rows: Array, columns: Array) -> Array:
     """Ridges one before the other, smooth or wooded, under the sky."""
-    scene = _sky(rng, rows, columns) * _between(rng, 0.1, 0.7)
-    crest = _between(rng, 0.2, 0.8)
-    for _ in range(1 + int(_between(rng, 0.0, 3.0))):
-        size, roughness = _between(rng, 30.0, 90.0), _between(rng, 0.3, 0.65)
+    scene = _sky(rng, rows, columns) * between(rng, 0.1, 0.7)
+    crest = between(rng, 0.2, 0.8)
+    for _ in range(1 + int(between(rng, 0.0, 3.0))):
+        size, roughness = between(rng, 30.0, 90.0), between(rng, 0.3, 0.65)
         profile = _fractal(rng, np.zeros((1, 1)), columns / size, 6, roughness)
         ridge = crest * len(rows) - 0.5 * size * (profile - 0.5)
-        grain = _between(rng, 5.0, 20.0)
-        texture = _fractal(rng, rows / grain, columns / (grain * _between(rng, 1.0, 3.0)), 4, 0.6)
-        slope = _between(rng, -0.5, 0.5) * (rows - ridge) / len(rows)
-        land = _between(rng, 0.0, 1.2) + _between(rng, 0.1, 0.7) * texture + slope
+        grain = between(rng, 5.0, 20.0)
+        texture = _fractal(rng, rows / grain, columns / (grain * between(rng, 1.0, 3.0)), 4, 0.6)
+        slope = between(rng, -0.5, 0.5) * (rows - ridge) / len(rows)
+        land = between(rng, 0.0, 1.2) + between(rng, 0.1, 0.7) * texture + slope
         front = _ramp(rows - ridge, -0.7, 0.7)
         scene = scene * (1.0 - front) + land * front
-        crest += _between(rng, 0.1, 0.3)
+        crest += between(rng, 0.1, 0.3)
     return scene
 
 
 def _town(rng: RandomState, rows: Array, columns: Array) -> Array:
     """Blocks with rows of windows, and masts, under the sky."""
-    scene = _sky(rng, rows, columns) * _between(rng, 0.1, 0.5)
+    scene = _sky(rng, rows, columns) * between(rng, 0.1, 0.5)
     dirt = 0.2 * _fractal(rng, rows / 12.0, columns / 12.0, 3, 0.7)
-    warmth = _between(rng, -0.6, 1.2)
+    warmth = between(rng, -0.6, 1.2)
     for _ in range(2 + columns.size // 40):
-        left, top = _between(rng, -20.0, columns.size), _between(rng, 0.35, 1.0) * len(rows)
-        right = left + _between(rng, 10.0, 40.0)
-        across, down = (columns - left) / _between(rng, 5.0, 8.0), (rows - top) / 6.0
+        left, top = between(rng, -20.0, columns.size), between(rng, 0.35, 1.0) * len(rows)
+        right = left + between(rng, 10.0, 40.0)
+        across, down = (columns - left) / between(rng, 5.0, 8.0), (rows - top) / 6.0
         windows = (across - np.floor(across) < 0.5) & (down - np.floor(down) < 0.6)
-        wall = warmth + _between(rng, 0.0, 0.6) + _between(rng, -0.2, 0.2) * windows + dirt
+        wall = warmth + between(rng, 0.0, 0.6) + between(rng, -0.2, 0.2) * windows + dirt
         inside = (columns > left) & (columns < right) & (rows > top)
         scene = np.where(inside, wall, scene)
-        mast = (np.abs(columns - left - 4.0) < 1.0) & (rows > top - _between(rng, -30.0, 20.0))
+        mast = (np.abs(columns - left - 4.0) < 1.0) & (rows > top - between(rng, -30.0, 20.0))
         scene = np.where(mast, warmth + 0.3, scene)
     return scene
 
@@ -224,14 +225,14 @@ def _town(rng: RandomState, rows: Array, columns: Array) -> Array:
 def _ground(rng: RandomState, rows: Array, columns: Array) -> Array:
     """Fields and vegetation from above, with a road."""
     along, across = _turn(rng, rows / 50.0, columns / 50.0)
-    bend = _between(rng, 0.1, 0.6)
+    bend = between(rng, 0.1, 0.6)
     along = along + bend * _noise(rng, along, across)
     across = across + bend * _noise(rng, along, across)
-    plots = _noise(rng, np.floor(along), np.floor(_between(rng, 0.6, 1.6) * across))
-    texture = _fractal(rng, rows / 12.0, columns / 12.0, 5, _between(rng, 0.5, 0.8))
-    middle = len(rows) / 100.0 + _between(rng, -0.7, 0.7)
-    road = 1.0 - _ramp(np.abs(along - middle), 0.03, _between(rng, 0.06, 0.15))
-    return _between(rng, 0.2, 1.0) * plots + 0.6 * texture + _between(rng, -0.8, 0.8) * road
+    plots = _noise(rng, np.floor(along), np.floor(between(rng, 0.6, 1.6) * across))
+    texture = _fractal(rng, rows / 12.0, columns / 12.0, 5, between(rng, 0.5, 0.8))
+    middle = len(rows) / 100.0 + between(rng, -0.7, 0.7)
+    road = 1.0 - _ramp(np.abs(along - middle), 0.03, between(rng, 0.06, 0.15))
+    return between(rng, 0.2, 1.0) * plots + 0.6 * texture + between(rng, -0.8, 0.8) * road
 
 
 # (background, least and largest contrast in grey levels)
@@ -251,19 +252,19 @@ _BACKGROUNDS: tuple[tuple[Callable[[RandomState, Array, Array], Array], float, f
 
 def _expose(rng: RandomState, radiance: Array, least: float, largest: float) -> Array:
     """Radiance as grey levels; the darkest may fall below black."""
-    contrast = _between(rng, least, largest)
+    contrast = between(rng, least, largest)
     darkest, brightest = radiance.min(), radiance.max()
-    black = _between(rng, -0.1 * contrast, 235.0 - contrast)
+    black = between(rng, -0.1 * contrast, 235.0 - contrast)
     return black + contrast * (radiance - darkest) / (brightest - darkest)
 
 
 def _optics(rng: RandomState, image: Array, rows: Array, columns: Array) -> Array:
     """Slight blur, and corners darker (or, by stray light, brighter) than the middle."""
     for _ in range(2):
-        image = _blur(image, _between(rng, 0.05, 0.25))
+        image = _blur(image, between(rng, 0.05, 0.25))
     height, width = image.shape
     y, x = 2.0 * rows / height - 1.0, 2.0 * columns / width - 1.0
-    return image * (1.0 - _between(rng, -0.05, 0.15) * (y * y + x * x))
+    return image * (1.0 - between(rng, -0.05, 0.15) * (y * y + x * x))
 
 
 def _blur(image: Array, weight: float) -> Array:
@@ -291,7 +292,7 @@ def _sensor(rng: RandomState, image: Array) -> tuple[Array, float]:
 def _add_targets(rng: RandomState, image: Array, noise: float, ratios: list[float]) -> Scene:
     """The scene with one target for each signal-to-clutter ratio."""
     while True:
-        clutter = np.maximum(local_deviation(image), max(noise, _LEAST_CLUTTER))
+        clutter = np.maximum(local_deviation(image), max(noise, LEAST_CLUTTER))
         places = _find_places(rng, image, clutter, ratios)
         if len(places) == len(ratios):
             break
@@ -323,7 +324,7 @@ def _find_places(
     free[_BLOB_REACH:-_BLOB_REACH, _BLOB_REACH:-_BLOB_REACH] = True
     places = []
     for ratio in ratios:
-        rows, columns = np.nonzero(free & (image + ratio * clutter <= _TOP_LEVEL))
+        rows, columns = np.nonzero(free & (image + ratio * clutter <= TOP_LEVEL))
         if not len(rows):
             break
         choice = int(rng.random_sample() * len(rows))
@@ -342,11 +343,11 @@ def _blob(rng: RandomState) -> Array:
     """
     offsets = np.arange(-_BLOB_REACH, _BLOB_REACH + 1, dtype=np.float64)
     while True:
-        rows = offsets[:, None] - _between(rng, -0.5, 0.5)
-        columns = offsets[None, :] - _between(rng, -0.5, 0.5)
+        rows = offsets[:, None] - between(rng, -0.5, 0.5)
+        columns = offsets[None, :] - between(rng, -0.5, 0.5)
         along, across = _turn(rng, rows, columns)
-        radius = _between(rng, 1.6, 3.4)  # px, where it ends; about 2.4 standard deviations
-        along, across = along / (radius * _between(rng, 1.0, 1.6)), across / radius
+        radius = between(rng, 1.6, 3.4)  # px, where it ends; about 2.4 standard deviations
+        along, across = along / (radius * between(rng, 1.0, 1.6)), across / radius
         height = np.maximum(1.0 - along * along - across * across, 0.0)
         blob = height * height * height
         blob = blob / blob[_BLOB_REACH, _BLOB_REACH]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.catalogue import BUILTIN, same_name
+from ..data.ranges import RANGES
 from ..options import (
     InputError,
     Parser,
@@ -37,6 +38,9 @@ class Recipe:
 
     stages: int = _value(5, positive, "K, the stages of the network")
     width: int = _value(16, positive, "channels of its first layer; all others follow")
+    range: str = _value(
+        "full", RANGES, "grey levels of deep images that become 0 and 1, see t_models.py --help"
+    )
     image_size: int = _value(256, positive, "side in px to which images are resized")
     crop_size: int = _value(
         0, non_negative, "train on random windows of this side instead of resized images; 0: do not"
@@ -90,6 +94,7 @@ class Recipe:
 
 _PUBLISHED = Recipe()
 _DEFAULT = Recipe(
+    range="auto",
     crop_size=256,
     augment=True,
     jitter=0.2,
@@ -107,6 +112,7 @@ RECIPES = {
     "demo": Recipe(
         stages=2,
         width=8,
+        range="auto",
         crop_size=64,
         target_share=1.0,
         augment=True,

@@ -107,7 +107,7 @@ def train(
         progress = _resume(trainee, recipe, run, images.data_sha256)
     done = (progress.epoch - 1) * batches.per_epoch + progress.step
     about = {"dataset": dataset.name, "data_sha256": images.data_sha256, "recipe": asdict(recipe)}
-    about |= (origin or {}) | {"image_size": recipe.resized_to}
+    about |= (origin or {}) | {"image_size": recipe.resized_to, "range": recipe.range}
     with Record(run, group.leads, progress.lines, done) as record, Signals() as signals:
         training = _Training(
             recipe, run, runtime, group, images, batches, trainee, progress, about, record, signals
@@ -136,8 +136,8 @@ def select_images(recipe: Recipe, dataset: Path, runtime: Runtime, group: Traini
     Raises:
         InputError: a bad data set, or one without a target where the run needs one.
     """
-    samples = PairDataset(dataset / "trainval")
-    test = PairDataset(dataset / "test") if (dataset / "test").is_dir() else None
+    samples = PairDataset(dataset / "trainval", recipe.range)
+    test = PairDataset(dataset / "test", recipe.range) if (dataset / "test").is_dir() else None
     data_sha256 = manifest(samples.pairs)
     if runtime.cache:
         with group.leader_first():

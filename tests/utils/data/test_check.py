@@ -94,6 +94,11 @@ def one_stem(folder):
     return "has the same name but for suffix or case"
 
 
+def faint(folder):
+    put(folder, "test/masks/4.png", read(folder, "test/masks/4.png") // 255 * 100)
+    return "4.png: its largest value, 100, is not a target's; write targets as 255"
+
+
 def inverted(folder):
     put(folder, "test/masks/4.png", 255 - read(folder, "test/masks/4.png"))
     return "test: 1 masks that are mostly target; inverted?: 4"
@@ -103,6 +108,12 @@ def no_target(folder):
     for name in ("test/masks/4.png", "test/masks/5.png"):
         put(folder, name, np.zeros((64, 48), np.uint8))
     return "test: every mask is empty"
+
+
+def nothing(folder):
+    for path in folder.glob("*/*/*"):
+        path.unlink()
+    return "no image in any split"
 
 
 def leak(folder):
@@ -126,8 +137,10 @@ def no_folder(folder):
         another_size,
         floats,
         one_stem,
+        faint,
         inverted,
         no_target,
+        nothing,
         leak,
         no_folder,
     ],
@@ -144,7 +157,8 @@ def empty(folder):
 
 
 def grey(folder):
-    put(folder, "test/masks/4.png", cv2.blur(read(folder, "test/masks/4.png"), (3, 3)))
+    mask = read(folder, "test/masks/4.png")
+    put(folder, "test/masks/4.png", np.maximum(mask, cv2.blur(mask, (3, 3))))
     return "test: 1 masks with grey between black and white, read as target above the middle: 4"
 
 
@@ -178,12 +192,20 @@ def no_test(folder):
     return "no test split"
 
 
+def empty_test(folder):
+    for path in (folder / "test").glob("*/*"):
+        path.unlink()
+    return "test: no image with a mask"
+
+
 def fewer(folder):
     folder.rename(folder.with_name("NUDT-SIRST"))
     return "3 / 2 images in trainval / test, but NUDT-SIRST was published with 663 / 664"
 
 
-@pytest.mark.parametrize("change", [empty, grey, dark, depths, repeat, near, no_test, fewer])
+@pytest.mark.parametrize(
+    "change", [empty, grey, dark, depths, repeat, near, no_test, empty_test, fewer]
+)
 def test_warnings(folder, change):
     expected = change(folder)
     (folder,) = folder.parent.iterdir()
@@ -232,11 +254,14 @@ def test_a_film_in_trainval_hides_no_leak(folder, monkeypatch):
     assert any(w.endswith("trainval/2 and test/4") for w in warnings)
 
 
-def test_masks_of_sixteen_bits_are_clean(folder):
+@pytest.mark.parametrize("value", [128, 4095, 65535])
+def test_masks_of_two_values_are_clean(folder, value):
     for path in folder.glob("*/masks/*.png"):
-        mask = read(folder, path.relative_to(folder)).astype(np.uint16) * 257
+        mask = read(folder, path.relative_to(folder)) // 255 * np.uint16(value)
         path.write_bytes(encode_png(mask))
-    assert not check(folder).warnings
+    report = check(folder)
+    assert messages(report) == ([], [])
+    assert {image.mask_values for image in report.images} == {f"0 and {value}"}
 
 
 def test_the_signal_to_clutter_ratio_is_against_the_surroundings():

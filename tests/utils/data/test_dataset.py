@@ -32,6 +32,15 @@ def test_pairs_by_stem_in_order(folder):
     assert sum(samples.check()) == 48
 
 
+def test_a_camera_that_fills_a_part_of_16_bits(folder):
+    levels = np.linspace(3000, 3047, 48).reshape(6, 8).astype(np.uint16)
+    (folder / "images" / "a.png").write_bytes(encode_png(levels))
+    assert PairDataset(folder)[1].image.max() < 0.05
+    image = PairDataset(folder, "auto")[1].image
+    assert image.min() == 0 and image.max() == 1
+    assert (PairDataset(folder, "auto")[2].image == PairDataset(folder)[2].image).all()  # 8 bits
+
+
 def test_image_and_mask_may_have_other_types(folder):
     (folder / "masks" / "a.png").rename(folder / "masks" / "a.BMP")
     assert PairDataset(folder)[1].name == "a"

@@ -97,6 +97,55 @@ def test_bands_that_would_lose_their_depth_are_refused(tmp_path):
             read(path)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_colour_planes_stored_apart(tmp_path, dtype):
+    planes = np.full((3, 4, 5), 100, dtype)
+    planes[0] = 200
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, planes, photometric="rgb", planarconfig="separate")
+    if dtype == np.uint8:
+        assert (read_photo(path) == 130).all()  # 0.299 x 200 + 0.701 x 100
+    else:
+        with pytest.raises(InputError, match="colour planes of 16 bits stored apart; convert it"):
+            read_photo(path)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif"])
+def test_an_image_is_turned_as_its_orientation_says(tmp_path, levels, suffix):
+    exif, path, turned = Image.Exif(), tmp_path / f"a{suffix}", tmp_path / f"turned{suffix}"
+    exif[274] = 6
+    Image.fromarray(levels).save(path)
+    Image.fromarray(levels).save(turned, exif=exif)
+    np.testing.assert_array_equal(read_photo(turned), np.rot90(read_photo(path), -1))
+    assert photo_size(path) == (5, 7) and photo_size(turned) == (7, 5)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_white_may_be_zero(tmp_path, levels, dtype):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.iinfo(dtype).max - levels.astype(dtype), photometric="miniswhite")
+    np.testing.assert_array_equal(read_photo(path), levels)
+    tifffile.imwrite(path, levels.astype(np.float32), photometric="miniswhite")
+    with pytest.raises(InputError, match="white is zero; convert it"):
+        read_photo(path)
+
+
+@pytest.mark.parametrize(
+    "size, kind, is_stack",
+    [(7, 0, True), (7, 2, True), (7, 1, False), (7, 4, False), (3, 0, False)],
+)
+def test_a_stack_of_pages_is_not_read_as_its_first(tmp_path, levels, size, kind, is_stack):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(levels)
+        page = levels[:, :size]
+        file.write(page > 9 if kind == 4 else page, subfiletype=kind)
+    if is_stack:
+        with pytest.raises(InputError, match=r"a\.tif: a stack of pages; one file for each"):
+            read_photo(tmp_path / "a.tif")
+    else:  # previews and masks of the first
+        np.testing.assert_array_equal(read_photo(tmp_path / "a.tif"), levels)
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"a\.png: cannot be read"):
         read_image(tmp_path / "a.png")
@@ -243,6 +292,13 @@ def test_masks_of_one_bit(tmp_path, name, options):
     np.testing.assert_array_equal(read_mask(tmp_path / name), mask)
     Image.fromarray(np.zeros((512, 512), bool)).save(tmp_path / name, **options)
     assert not read_mask(tmp_path / name).any()
+
+
+@pytest.mark.parametrize("compression", ["group4", "tiff_lzw"])
+def test_an_empty_mask_takes_few_bytes(tmp_path, compression):
+    mask = Image.new("1" if compression == "group4" else "L", (4096, 4096))
+    mask.save(tmp_path / "m.tif", compression=compression, tiffinfo={278: 4096})  # one strip
+    assert not read_mask(tmp_path / "m.tif").any()
 
 
 def test_masks_of_sixteen_bits_with_soft_edges(tmp_path):

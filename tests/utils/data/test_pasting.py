@@ -55,8 +55,13 @@ def test_the_ratio_is_that_of_the_image():
 
 def test_only_what_a_target_covers_changes():
     before = background(3)
-    image, mask, targets = paste(RandomState(0), before, 0, KIND)
-    assert (image == before).all() and not mask.any() and not targets
+    image, mask, targets = paste(RandomState(0), before, 3, KIND)
+    covered = np.zeros(before.shape, bool)
+    for target in targets:  # 8 px: half the diameter and three widths of the blur
+        row, column = round(target.row), round(target.column)
+        covered[max(0, row - 9) : row + 10, max(0, column - 9) : column + 10] = True
+    assert len(targets) == 3 and (image != before).any() and not covered.all()
+    assert (image == before)[~covered].all() and not mask[~covered].any()
 
 
 def test_a_bright_or_small_background_has_no_place():

@@ -69,6 +69,18 @@ def test_files_are_moved(source, target):
     assert sorted(content(source)) == ["test.txt", "trainval.txt"]
 
 
+def test_a_set_that_links_to_its_source_leaves_it(tmp_path, target):
+    source = write(tmp_path / "source", LAYOUTS["ours"])
+    target.mkdir(parents=True)
+    for split in ("trainval", "test"):
+        try:
+            (target / split).symlink_to(source / split, target_is_directory=True)
+        except OSError:
+            pytest.skip("links need rights here")
+    assert prepare(source, target, move=True)[1]
+    assert content(source) == LAYOUTS["ours"]
+
+
 def test_a_dry_run_writes_nothing(source, target):
     before = content(source)
     found, _ = prepare(source, target, move=True, dry_run=True)
@@ -79,6 +91,7 @@ def test_a_dry_run_writes_nothing(source, target):
 def test_a_second_run_finds_it_there(source, target):
     prepare(source, target)
     (target / "manifest.json").write_text("{}")
+    (target / "test" / "images" / ".DS_Store").write_bytes(b"")
     assert prepare(source, target)[1]
     assert (target / "manifest.json").exists()
 

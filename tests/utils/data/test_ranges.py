@@ -14,10 +14,10 @@ images = dtypes.flatmap(lambda dtype: arrays.arrays(dtype, (9, 11))) | arrays.ar
 )
 
 
-@given(images, st.sampled_from(["auto", "full", "percentile", (3.0, 99.5)]))
+@given(images, st.sampled_from(["auto", "full", "percentile", (3.0, 99.5), (99.5, 3.0)]))
 def test_every_image_comes_to_0_to_1(image, choice):
     low, high = limits(image, choice)
-    assert low < high
+    assert low < high or choice == (99.5, 3.0)
     scaled = normalised(image, (low, high))
     assert scaled.dtype == np.float32
     assert scaled.min() >= 0 and scaled.max() <= 1
@@ -64,12 +64,23 @@ def test_auto_stretches_a_camera_of_14_bits_and_leaves_an_image_of_16():
 
 def test_percentiles_pass_over_dead_pixels():
     image = np.random.default_rng(0).integers(7000, 7200, (300, 300)).astype(np.uint16)
-    image[5, 5], image[80, 9] = 0, 65535
+    image[5, 5], image[80, 9], image[0, 0] = 0, 65535, 65535
     low, high = limits(image, "percentile")
     assert 7000 <= low < high <= 7200
     floats = image.astype(np.float32)
     assert 7000 <= limits(floats, "percentile")[0]
     assert limits(floats, "percentile")[1] <= 7200
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_percentiles_leave_a_small_target_above_the_noise(dtype):
+    image = np.random.default_rng(0).normal(3000, 10, (512, 640)).astype(dtype)
+    noise = limits(image, "percentile")
+    image[100:102, 200:202] = 3100
+    assert limits(image, "percentile") == (noise[0], 3100)
+    image[300:302, 200:202] = 60000  # a flare: the rest of the scene stays visible
+    low, high = limits(image, "percentile")
+    assert low == noise[0] and high == pytest.approx(low + 4 * (noise[1] - low), rel=0.01)
 
 
 @pytest.mark.parametrize("text", ["auto", "full", "percentile"])
@@ -81,7 +92,12 @@ def test_limits_are_two_numbers():
     assert level_range("-20,1e3") == (-20, 1000)
 
 
-@pytest.mark.parametrize("text", ["", "other", "3", "5,5", "9,1", "0,inf", "nan,1", "1,2,3"])
+def test_dark_targets_become_bright():
+    levels = np.array([[0, 50, 200]], np.uint8)
+    assert normalised(levels, level_range("200,0")).tolist() == [[1, 0.75, 0]]
+
+
+@pytest.mark.parametrize("text", ["", "other", "3", "5,5", "0,inf", "nan,1", "1,2,3"])
 def test_other_words_are_refused(text):
-    with pytest.raises(ArgumentTypeError, match="LO below HI"):
+    with pytest.raises(ArgumentTypeError, match="two different numbers"):
         level_range(text)

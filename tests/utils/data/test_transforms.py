@@ -72,7 +72,9 @@ def test_jitter_is_another_camera_and_leaves_the_mask():
 
 
 def test_resize():
-    image, mask = Resize(5)(*numbered(10, 20))
-    assert image.shape == mask.shape == (1, 5, 5)
-    assert image.dtype == mask.dtype == torch.float32
-    assert set(mask.unique().tolist()) <= {0.0, 1.0}
+    image, mask = numbered(10, 20)
+    mask[0, 3:7, 6:15] = 1
+    resized, resized_mask = Resize(5)(image, mask)
+    assert resized_mask.equal(mask[:, ::2, ::4]) and resized_mask.sum() == 4
+    rows, columns = 2 * torch.arange(5.0)[:, None] + 0.5, 4 * torch.arange(5.0) + 1.5
+    torch.testing.assert_close(resized, (20 * rows + columns)[None])  # of pixel middles
