@@ -20,7 +20,6 @@ from utils.data.catalogue import BUILTIN
 from utils.options import (
     InputError,
     Parser,
-    choose_device,
     non_negative,
     non_negative_float,
     run_door,
@@ -85,9 +84,9 @@ def main() -> None:
         "--precision",
         choices=PRECISIONS,
         default="auto",
-        help="of the network's arithmetic: fp32 is PyTorch's own, tf32 float32 with products of "
-        "TF32 (default %(default)s: bf16 on a GPU that has it, fp16 on another; fp32 on the CPU "
-        "and for --recipe published)",
+        help="of the network's arithmetic: tf32 is float32 with products of TF32, pytorch with "
+        "convolutions of TF32 only (default %(default)s: bf16 on a GPU that has it, fp16 on "
+        "another; fp32 on the CPU; pytorch for --recipe published)",
     )
     how.add_argument(
         "--compile", action="store_true", help="compile the network: slow to start, then faster"
@@ -107,13 +106,8 @@ def main() -> None:
     named = (arguments.recipe, arguments.dataset, arguments.output, arguments.weights)
     if arguments.resume and (given or any(named)):
         raise InputError("--resume takes no options but --data-root and those of how to compute")
-    if arguments.device == "auto":
-        on_gpu = choose_device("auto").type == "cuda"
-    else:
-        on_gpu = arguments.device.startswith("cuda")
-    group = TrainingGroup(on_gpu)
-    gpu = f"cuda:{group.local_rank}" if group.world > 1 and on_gpu else arguments.device
-    device = choose_device(gpu)
+    group = TrainingGroup(arguments.device)
+    device = group.device
     if arguments.compile and device.type == "cuda" and find_spec("triton") is None:
         raise InputError("--compile: needs the package triton, which is not there; leave it out")
     workers = arguments.workers
@@ -133,7 +127,7 @@ def main() -> None:
             )
         precision, cache = arguments.precision, arguments.cache
         if plan.recipe_name == "published" and precision == "auto":
-            precision = "fp32"  # PyTorch's own arithmetic, as the paper's
+            precision = "pytorch"  # as the paper's
         if cache is not None:
             cache = plan.dataset / "cache" if cache is True else cache / plan.dataset.name
         runtime = Runtime(

@@ -12,8 +12,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from utils import checkpoint
 from utils.data.catalogue import BUILTIN, DATA_ROOT, choose_dataset, list_datasets, same_name
 from utils.data.ranges import level_range
@@ -21,7 +19,6 @@ from utils.group import Group
 from utils.options import (
     InputError,
     Parser,
-    choose_device,
     fraction,
     non_negative,
     positive,
@@ -37,6 +34,7 @@ from utils.prediction.job import (
     scoring_job,
 )
 from utils.prediction.journal import JOURNAL
+from utils.prediction.networks import NO_STAGES
 from utils.prediction.predictor import Predictor
 from utils.prediction.sources import find_sources, origins, title
 from utils.results import read_record
@@ -85,7 +83,8 @@ def main() -> int:
         type=level_range,
         metavar="RANGE",
         help="the grey levels of --images that become 0 and 1: full, percentile, LO,HI, or auto: "
-        "full for 8 bits, and for deeper images that fill theirs, else percentile (default auto)",
+        "full for 8 bits, and for deeper images that fill theirs, else percentile; HI,LO for dark "
+        "targets (default auto)",
     )
     parser.add_argument(
         "--save",
@@ -128,16 +127,13 @@ def main() -> int:
         help="auto: bf16 or fp16 on a GPU, fp32 on the CPU (default %(default)s)",
     )
     arguments = parser.parse_args()
-    device = choose_device(arguments.device)
     # files are shared out by number, not by work: one process may long wait for another
-    group = Group(on_gpu=device.type == "cuda", timeout=timedelta(days=7))
-    if group.world > 1 and device.type == "cuda":
-        device = torch.device("cuda", group.local_rank)
+    group = Group(arguments.device, timeout=timedelta(days=7))
 
     data_root = arguments.data_root or DATA_ROOT
     name = arguments.dataset or _dataset_among(arguments.images, data_root)
     if name is None and arguments.images:
-        return _predict_files(arguments, device, group)
+        return _predict_files(arguments, group)
     dataset = None
     if name is not None:
         with group.leader_first():  # the built-in scenes may be written
@@ -147,7 +143,7 @@ def main() -> int:
     if arguments.save and "mat" not in arguments.save:
         arguments.save.append("mat")  # what is scored: it must not be that of other weights
     weights = arguments.weights or checkpoint.newest_weights(dataset.name if dataset else None)
-    predictor = _predictor(arguments, weights, device, level_range="full")
+    predictor = _predictor(arguments, weights, group, level_range="full")
     info = predictor.network.info
     if not dataset:
         name = info.get("dataset")
@@ -158,18 +154,23 @@ def main() -> int:
             dataset = choose_dataset(name, data_root)
     size = info.get("image_size") if arguments.image_size is None else arguments.image_size
     split = arguments.split or "test"
-    job = scoring_job(arguments.results / dataset.name, size or 0, **_job_options(arguments))
+    job = scoring_job(
+        arguments.results / dataset.name,
+        size or 0,
+        info.get("range", "full"),
+        **_job_options(arguments),
+    )
     if group.leads:
         print(f"{weights}: predicting {dataset / split}")
     return _report(predict_split(predictor, dataset / split, job, group), job, group)
 
 
-def _predict_files(arguments: Namespace, device: torch.device, group: Group) -> int:
+def _predict_files(arguments: Namespace, group: Group) -> int:
     if arguments.split is not None:
         raise InputError("--split is for data sets; name the files themselves")
     sources = find_sources(arguments.images, without=arguments.results)
     folder = arguments.results / title(arguments.images)
-    if read_record(folder) or any(folder.resolve() == Path(i).resolve() for i in arguments.images):
+    if read_record(folder) or str(folder.resolve()) in origins(arguments.images):
         raise InputError(
             f"{folder}: holds the images themselves, or the maps of a data set; choose another "
             "folder with --results"
@@ -178,7 +179,7 @@ def _predict_files(arguments: Namespace, device: torch.device, group: Group) -> 
     predictor = _predictor(
         arguments,
         weights,
-        device,
+        group,
         level_range=arguments.range or "auto",
         size=arguments.image_size or 0,
     )
@@ -198,12 +199,13 @@ def _dataset_among(images: list[str] | None, data_root: Path) -> str | None:
     return next((name for name in names if same_name(name, images[0])), None)
 
 
-def _predictor(arguments: Namespace, weights: Path, device: torch.device, **options) -> Predictor:
+def _predictor(arguments: Namespace, weights: Path, group: Group, **options) -> Predictor:
     if "stages" in (arguments.save or ()) and weights.suffix.lower() == ".onnx":
-        raise InputError(f"{weights}: an ONNX export has no stages; use the .pkl it is from")
+        raise InputError(f"{weights}: {NO_STAGES}")
     return Predictor(
         weights,
-        device,
+        # one process may find that ONNX Runtime does not use the GPU, if it was not asked for
+        arguments.device if group.world == 1 else group.device,
         threshold=arguments.threshold,
         min_area=arguments.min_area,
         precision=arguments.precision,

@@ -212,6 +212,18 @@ def test_published_weights_predict_the_set_they_lie_under(door, data_root):
     assert door("t_models", "--dataset", "irstd1k")[0] == 0
 
 
+def test_a_data_set_is_predicted_in_the_range_it_was_trained_in(door, data_root):
+    for path in data_root.glob("tiny/*/images/*.png"):
+        levels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        path.write_bytes(encode_png(levels.astype(np.uint16) + 3000))
+    root = ("--data-root", data_root)
+    for options, stated in (((), "auto"), (("--range", "full"), "full")):
+        assert door("run_0", "--dataset", "tiny", *root, *SMALL, *options)[0] == 0
+        assert door("t_models", "--save", "img", "overlay")[0] == 0
+        image = cv2.imread("results/tiny/overlay/test0.png", cv2.IMREAD_UNCHANGED)
+        assert (image.max() - image.min() > 200) == (stated == "auto")
+
+
 def test_weights_that_predict_no_numbers_are_refused(trained, door):
     (path,) = trained.glob("runs/tiny/*/best.pkl")
     content = torch.load(path, weights_only=True)
@@ -283,9 +295,11 @@ def test_one_name_may_mean_a_data_set(trained, door, refused, data_root):
     assert "or the maps of a data set" in refused("t_models", "--images", "tiny")
     assert "no such file, folder or data set" in refused("t_models", "--images", "lion")
     assert "--range is for --images" in refused("t_models", "--range", "full")
-    assert "not auto, full" in refused("t_models", "--images", "tiny", "--range", "5,3")
+    assert "not auto, full" in refused("t_models", "--images", "tiny", "--range", "5,5")
     assert "--split is for data sets" in refused("t_models", "--images", "tiny", "--split", "test")
-    assert "the images themselves" in refused("t_models", "--images", "tiny", "--results", ".")
+    for images in (["tiny"], ["tiny/test0.png", "tiny/test1.png"], ["tiny/*.png"]):
+        errors = refused("t_models", "--images", *images, "--results", ".")
+        assert "the images themselves" in errors
     assert "not allowed with" in refused("t_models", "--images", "tiny", "--dataset", "tiny")
 
 

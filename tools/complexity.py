@@ -19,6 +19,7 @@ from model import build_model
 from model.inference import accelerate
 from tools.measuring import alternate, in_own_process, operations, peak_mib, waiting
 from utils.files import write_json
+from utils.memory import memory_errors
 from utils.options import InputError, Parser, choose_device, positive, run_door
 from utils.precision import PRECISIONS, autocast, choose_precision, set_products
 
@@ -68,12 +69,11 @@ def main() -> None:
         for batch in arguments.batches:
             config = net.config["stages"], net.config["width"]
             try:
-                case = in_own_process(
-                    _measure, *config, size, batch, str(device), precision, arguments.runs
-                )
-            except RuntimeError as error:  # BrokenProcessPool and PyTorch's own are such
-                if not isinstance(error, BrokenProcessPool) and "memory" not in str(error):
-                    raise
+                with memory_errors():
+                    case = in_own_process(
+                        _measure, *config, size, batch, str(device), precision, arguments.runs
+                    )
+            except (BrokenProcessPool, MemoryError) as error:
                 raise InputError(
                     f"{batch} images of {size}x{size} px do not fit into the memory of {device}; "
                     "choose fewer or smaller ones"

@@ -9,36 +9,48 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from .options import InputError
+from .options import InputError, choose_device
 
 
 class Group:
     """The processes of one job. Made once, at the start.
 
     Args:
-        on_gpu: whether they compute on GPUs, each on that of its local rank.
+        device: as `choose_device` takes it. Of several processes on GPUs, each computes on that of
+            its local rank.
         timeout: for which one may wait for another.
 
     Raises:
-        InputError: fewer GPUs than processes, or several on Windows.
+        InputError: no such device, a numbered one for several processes, fewer GPUs than processes,
+            or several on Windows.
     """
 
-    def __init__(self, on_gpu: bool = False, timeout: timedelta = timedelta(hours=2)):
+    def __init__(self, device: str = "cpu", timeout: timedelta = timedelta(hours=2)):
         self.world = int(os.environ.get("WORLD_SIZE", 1))
         self.rank = int(os.environ.get("RANK", 0))
         self.local_rank = int(os.environ.get("LOCAL_RANK", 0))
-        self._on_gpu = on_gpu
+        if device == "auto":
+            device = choose_device(device).type
+        self._on_gpu = device.startswith("cuda")
         if self.world > 1:
             if os.name == "nt":  # its PyTorch has neither NCCL nor a gloo that reduces GPU tensors
                 raise InputError("several processes need Linux; start one, without torchrun")
-            if on_gpu:
+            if self._on_gpu:
+                if device != "cuda":
+                    raise InputError(
+                        f"--device {device}: several processes take a GPU each; choose cuda, and "
+                        "the GPUs themselves with CUDA_VISIBLE_DEVICES"
+                    )
                 if self.local_rank >= torch.cuda.device_count():
                     raise InputError(
                         f"{self.local_rank + 1} processes or more, but {torch.cuda.device_count()} "
                         "GPUs; lower --nproc_per_node, or --device cpu"
                     )
-                torch.cuda.set_device(self.local_rank)
-            dist.init_process_group("nccl" if on_gpu else "gloo", timeout=timeout)
+                device = f"cuda:{self.local_rank}"
+                torch.cuda.set_device(device)
+        self.device = choose_device(device)
+        if self.world > 1:
+            dist.init_process_group("nccl" if self._on_gpu else "gloo", timeout=timeout)
 
     @classmethod
     def alone(cls) -> "Group":

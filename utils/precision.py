@@ -6,12 +6,13 @@ import torch
 
 from .options import InputError
 
-PRECISIONS = ("auto", "fp32", "tf32", "bf16", "fp16")
+PRECISIONS = ("auto", "fp32", "tf32", "bf16", "fp16", "pytorch")
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """``auto``: bf16 on a GPU that computes in it, fp16 on another; fp32 on the CPU.
+    """``auto``: bf16 on a GPU that computes in it, fp16 on another; on the CPU fp32, which is
+    ``pytorch`` there, too.
 
     Raises:
         InputError: an unknown one; fp16 or tf32 on the CPU.
@@ -21,17 +22,18 @@ def choose_precision(name: str, device: torch.device) -> str:
     if device.type != "cuda":
         if name in ("fp16", "tf32"):
             raise InputError(f"--precision {name} needs a GPU; choose fp32 or bf16")
-        return "fp32" if name == "auto" else name
+        return "fp32" if name in ("auto", "pytorch") else name
     if name == "auto":
         return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16"
     return name
 
 
 def set_products(precision: str) -> None:
-    """How this process multiplies float32 on a GPU; fp32 is PyTorch's own way."""
-    if precision != "fp32":  # with TF32's 10 bits of mantissa
-        torch.set_float32_matmul_precision("high")
-        torch.backends.cudnn.allow_tf32 = True
+    """How this process multiplies float32 on a GPU: with all 23 bits of mantissa for ``fp32``, with
+    TF32's 10 for the others; ``pytorch``, PyTorch's own way, is TF32 in convolutions only."""
+    whole = precision in ("fp32", "pytorch")
+    torch.set_float32_matmul_precision("highest" if whole else "high")
+    torch.backends.cudnn.allow_tf32 = precision != "fp32"
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:

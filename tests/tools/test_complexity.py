@@ -25,8 +25,6 @@ def test_it_measures_any_network(tmp_path):
     assert found["parameters"] == sum(p.numel() for p in net.parameters())
     small, large = found["cases"]
     assert 3 < large["GFLOP/image"] / small["GFLOP/image"] < 5  # borders cost extra
-    for case in (small, large):
-        assert case["images/s"] == pytest.approx(2000 / case["ms/batch"])
     assert "64x64      2" in done.stdout
 
 

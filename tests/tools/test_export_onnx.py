@@ -10,7 +10,7 @@ from tests.model.test_msconet import random_net
 from utils import checkpoint
 from utils.data.images import encode_png
 from utils.options import InputError
-from utils.prediction import Predictor
+from utils.prediction import Predictor, predictor
 
 SCRIPT = Path(__file__).parents[2] / "tools" / "export_onnx.py"
 needs_export = pytest.mark.skipif(
@@ -68,6 +68,15 @@ def test_what_the_file_says_of_itself(exported):
 def test_an_export_has_no_stages(exported):
     with pytest.raises(InputError, match="no stages; use the .pkl"):
         Predictor(exported / "net.onnx").stages(np.zeros((9, 9), np.uint8), (0, 255))
+
+
+@needs_export
+def test_a_gpu_that_onnx_runtime_does_not_use(exported, monkeypatch):
+    monkeypatch.setattr(predictor, "choose_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
+    assert Predictor(exported / "net.onnx").device == torch.device("cpu")
+    with pytest.raises(InputError, match="net.onnx: ONNX Runtime does not compute on cuda here"):
+        Predictor(exported / "net.onnx", "cuda")
 
 
 @needs_export

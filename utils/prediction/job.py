@@ -10,17 +10,17 @@ from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 from model.msconet import STRIDE
 
 from ..data.dataset import list_images
-from ..data.images import photo_size, png_buffer, read_image, read_photo, resize, row_blocks
-from ..data.ranges import Limits
+from ..data.images import photo_size, png_buffer, read_levels, read_photo, resize, row_blocks
+from ..data.ranges import Limits, Range, stretched
 from ..files import make_folder, remove, write_bytes
 from ..group import Group
+from ..memory import memory_errors
 from ..options import InputError
 from ..results import (
     map_path,
@@ -31,7 +31,7 @@ from ..results import (
     write_record,
 )
 from .detections import Detection
-from .journal import Entry, Journal
+from .journal import Entry, Journal, Settings, frame_name, video_path
 from .pictures import overlay, stage_figure, surface_figure
 from .predictor import Predictor, Result
 from .sources import Source
@@ -60,6 +60,7 @@ class Job:
         strict: stop at the first file that cannot be read.
         read: an image file to (H, W) uint8, uint16 or float32.
         read_size: what ``read`` brings images to, px square; 0: it does not.
+        read_range: the grey levels that ``read`` makes 0 and 1; None: it does not.
         origins: folders that the images are from, kept in the journal; outputs of images from
             others only are not mixed with theirs. None given: it is not looked at.
     """
@@ -71,6 +72,7 @@ class Job:
     strict: bool = False
     read: Read = read_photo
     read_size: int = 0
+    read_range: Range | None = None
     origins: tuple[str, ...] = ()
 
 
@@ -87,7 +89,7 @@ def predict_files(
     """Predict images and videos. The processes of a group share them.
 
     A file that cannot be read, or does not fit into memory, is named on stderr, written down in the
-    journal and passed over.
+    journal and passed over. Outputs of an earlier job that is not gone on with are removed.
 
     Raises:
         InputError: outputs that cannot be written, weights that predict no finite numbers, an
@@ -97,15 +99,17 @@ def predict_files(
     group = group or Group.alone()
     make_folder(job.folder)
     settings = _settings(predictor, job)
-    journal = Journal(job.folder, settings, group, job.skip_existing, job.origins)
+    files = _stamps(sources)
+    journal = Journal(job.folder, settings, files, group, job.skip_existing, job.origins)
     return _predict(predictor, sources, job, group, journal)
 
 
-def _settings(predictor: Predictor, job: Job, **more: Any) -> dict[str, Any]:
+def _settings(predictor: Predictor, job: Job, **more: Any) -> Settings:
     """All that outputs depend on but the images."""
     return {
         "weights_sha256": predictor.network.sha256,
-        "level range": predictor.level_range,
+        "precision": predictor.network.precision,
+        "level range": job.read_range or predictor.level_range,
         "image size": predictor.size or job.read_size,
         "threshold": predictor.threshold,
         "min area": predictor.min_area,
@@ -118,7 +122,7 @@ def _predict(
     predictor: Predictor, sources: Sequence[Source], job: Job, group: Group, journal: Journal
 ) -> Outcome:
     own = list(sources[group.rank :: group.world])
-    todo = [source for source in own if not _is_done(source, job, journal.earlier.get(source.name))]
+    todo = [source for source in own if not journal.has_outputs(source.name)]
     images = [source for source in todo if not source.is_video]
     videos = [source for source in todo if source.is_video]
     with tqdm(
@@ -137,8 +141,7 @@ def _predict(
             journal.add(entry)
             bar.update()
     has_videos = any(source.is_video for source in sources)
-    names = {source.name for source in sources}
-    entries = journal.finish(names, tables="boxes" in job.kinds or has_videos)
+    entries = journal.finish(tables="boxes" in job.kinds or has_videos)
     failed = sum("error" in entry for entry in entries)
     return Outcome(len(entries) - failed, failed)
 
@@ -159,7 +162,7 @@ def predict_split(predictor: Predictor, split: Path, job: Job, group: Group) -> 
     """
     images = list_images(split / "images")
     with ThreadPoolExecutor() as pool:
-        deque(pool.map(read_image, images.values()), maxlen=0)
+        deque(pool.map(read_levels, images.values()), maxlen=0)
     folder = job.folder
     earlier = set(read_record(folder).get("images", ()))
     foreign = {path.stem for path in (folder / "mat").glob("*.mat")} - earlier - images.keys()
@@ -179,11 +182,12 @@ def predict_split(predictor: Predictor, split: Path, job: Job, group: Group) -> 
     }
     make_folder(folder)
     about = {key: record[key] for key in ("dataset", "data_root", "split")}
-    journal = Journal(folder, _settings(predictor, job, **about), group, keep=job.skip_existing)
+    settings = _settings(predictor, job, **about)
+    sources = [Source(stem, path) for stem, path in images.items()]
+    journal = Journal(folder, settings, _stamps(sources), group, keep=job.skip_existing)
     if group.leads:
         remove_scores(folder)
         write_record(folder, record)
-    sources = [Source(stem, path) for stem, path in images.items()]
     outcome = _predict(predictor, sources, job, group, journal)
     if group.leads:
         for stem in earlier | images.keys():
@@ -195,23 +199,18 @@ def predict_split(predictor: Predictor, split: Path, job: Job, group: Group) -> 
     return outcome
 
 
-def scoring_job(folder: Path, size: int, **options: Any) -> Job:
+def scoring_job(folder: Path, size: int, level_range: Range, **options: Any) -> Job:
     """A job for `predict_split`: grey levels in [0, 1], resized or not, as in training."""
 
     def read(path: Path) -> np.ndarray:
-        image = read_image(path)
+        image = stretched(read_levels(path), level_range)
         return resize(image, size) if size else image
 
-    return Job(folder, read=read, read_size=size, **options)
+    return Job(folder, read=read, read_size=size, read_range=level_range, **options)
 
 
-def _is_done(source: Source, job: Job, entry: Entry | None) -> bool:
-    """Whether an earlier job wrote everything about a file."""
-    if entry is None or "error" in entry or entry["file"] != _stamp(source.path):
-        return False
-    if source.is_video:
-        return _annotated(job, source).exists()
-    return all(map_path(job.folder, kind, source.name).exists() for kind in _files_of(job))
+def _stamps(sources: Sequence[Source]) -> dict[str, list[Any]]:
+    return {source.name: _stamp(source.path) for source in sources}
 
 
 def _stamp(path: Path) -> list[Any]:
@@ -228,13 +227,9 @@ def _files_of(job: Job) -> list[str]:
     return [kind for kind in job.kinds if kind != "boxes"]
 
 
-def _annotated(job: Job, source: Source) -> Path:
-    return job.folder / "video" / f"{source.name}.mp4"
-
-
 def _predict_images(predictor: Predictor, sources: Sequence[Source], job: Job) -> Iterator[Entry]:
     """Read ahead, predict, and write behind, within a number of pixels."""
-    pool = ThreadPoolExecutor()
+    pool, read = ThreadPoolExecutor(), memory_errors()(job.read)
     todo = deque(_batches(predictor, sources, job, pool))
     reading: deque[tuple[int, list[tuple[Source, Future]]]] = deque()
     writing: deque[tuple[int, list[Future]]] = deque()
@@ -244,7 +239,7 @@ def _predict_images(predictor: Predictor, sources: Sequence[Source], job: Job) -
             while todo and len(reading) < _AHEAD and (not held or held + todo[0][0] <= _IN_MEMORY):
                 pixels, batch = todo.popleft()
                 held += pixels
-                reading.append((pixels, [(s, pool.submit(job.read, s.path)) for s in batch]))
+                reading.append((pixels, [(s, pool.submit(read, s.path)) for s in batch]))
             if reading:
                 pixels, futures = reading.popleft()
                 writing.append((pixels, _predict_batch(predictor, futures, job, pool)))
@@ -290,18 +285,25 @@ def _predict_batch(
 ) -> list[Future]:
     """Predict what was read; returns the entries to come."""
     images, entries = [], []
+
+    def fail(source: Source, error: Exception) -> None:
+        entry: Future = Future()
+        entry.set_result(_failure(source, error, job))
+        entries.append(entry)
+
     for source, future in reading:
         try:
             images.append((source, future.result()))
         except (InputError, MemoryError) as error:
-            entries.append(_failure(source, error, job))
+            fail(source, error)
     images.sort(key=lambda item: item[1].shape)  # a header can say otherwise
     for _, group in groupby(images, key=lambda item: item[1].shape):
         same = list(group)
         try:
             results = _results(predictor, same, "surface" in job.kinds)
         except MemoryError as error:
-            entries += [_failure(source, error, job) for source, _ in same]
+            for source, _ in same:
+                fail(source, error)
             continue
         for (source, _), result in zip(same, results, strict=True):
             entries.append(pool.submit(_write, predictor, source, result, job))
@@ -330,16 +332,14 @@ def _results(
     return results
 
 
-def _failure(source: Source, error: Exception, job: Job) -> Future:
+def _failure(source: Source, error: Exception, job: Job) -> Entry:
     """The entry of a file that cannot be predicted."""
     reason = str(error)
-    if isinstance(error, (MemoryError, cv2.error)):
+    if isinstance(error, MemoryError):
         reason = f"{source.path}: does not fit into memory; cut it into smaller images"
     if job.strict:
         raise InputError(reason) from error
-    entry: Future = Future()
-    entry.set_result(_entry(source) | {"error": reason})
-    return entry
+    return _entry(source) | {"error": reason}
 
 
 def _entry(source: Source) -> Entry:
@@ -349,10 +349,11 @@ def _entry(source: Source) -> Entry:
 def _write(predictor: Predictor, source: Source, result: Result, job: Job) -> Entry:
     """Write the files of an image; returns its entry."""
     try:
-        _write_files(predictor, source.name, result, job)
-        detections = [_row(d) for d in result.detections] if "boxes" in job.kinds else None
-    except (MemoryError, cv2.error) as error:
-        return _failure(source, error, job).result()
+        with memory_errors():
+            _write_files(predictor, source.name, result, job)
+            detections = [_row(d) for d in result.detections] if "boxes" in job.kinds else None
+    except MemoryError as error:
+        return _failure(source, error, job)
     height, width = result.logits.shape
     entry = _entry(source) | {"width": width, "height": height, "limits": result.limits}
     return entry if detections is None else entry | {"detections": detections}
@@ -383,9 +384,10 @@ def _write_files(predictor: Predictor, name: str, result: Result, job: Job) -> N
 def _predict_video(predictor: Predictor, source: Source, job: Job, quiet: bool) -> Entry:
     """Annotate a video; returns its entry, with the detections of all frames."""
     try:
-        return _entry(source) | _annotate(predictor, source, job, quiet)
-    except (DamagedVideo, MemoryError, cv2.error) as error:
-        return _failure(source, error, job).result()
+        with memory_errors():
+            return _entry(source) | _annotate(predictor, source, job, quiet)
+    except (DamagedVideo, MemoryError) as error:
+        return _failure(source, error, job)
 
 
 def _annotate(predictor: Predictor, source: Source, job: Job, quiet: bool) -> Entry:
@@ -394,7 +396,7 @@ def _annotate(predictor: Predictor, source: Source, job: Job, quiet: bool) -> En
     limits: list[Limits] = []
     background = job.frames and "surface" in job.kinds
     with (
-        new_video(_annotated(job, source), video.fps) as add,
+        new_video(video_path(job.folder, source.name), video.fps) as add,
         tqdm(
             desc=source.path.name,
             total=video.count or None,
@@ -408,8 +410,8 @@ def _annotate(predictor: Predictor, source: Source, job: Job, quiet: bool) -> En
             results = _results(predictor, [(source, frame.levels) for frame in frames], background)
             for frame, result in zip(frames, results, strict=True):
                 add(overlay(result))
-                if job.frames:  # a folder of the whole name: no image can have it
-                    name = f"{source.name}{source.path.suffix}/{frame.number:06d}"
+                if job.frames:
+                    name = frame_name(source.name, source.path, frame.number)
                     _write_files(predictor, name, result, job)
                 detections += [
                     _row(d) | {"frame": frame.number, "time": round(frame.time, 4)}

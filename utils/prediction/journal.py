@@ -2,14 +2,14 @@
 
 import csv
 import json
-import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..files import append_line, new_text, remove, write_json
 from ..group import Group
 from ..options import InputError
+from ..results import map_path
 from .detections import Detection
 
 JOURNAL = "images.jsonl"
@@ -18,6 +18,31 @@ _TABLES = ("detections.json", "detections.csv")
 _COLUMNS = ("image", "frame", "time", *Detection._fields)
 
 Entry = dict[str, Any]
+Settings = dict[str, Any]  # what outputs depend on, the kinds of them as "outputs" among it
+
+
+def _outputs(folder: Path, settings: Settings, entry: Entry) -> Iterator[Path]:
+    """The files that a job wrote of an image or a video."""
+    if "error" in entry:
+        return
+    name, frames = entry["name"], [entry["name"]]
+    if "frames" in entry:
+        yield video_path(folder, name)
+        count = entry["frames"] if settings["outputs of frames"] else 0
+        frames = [frame_name(name, Path(entry["image"]), number) for number in range(count)]
+    for kind in settings["outputs"]:
+        if kind != "boxes":  # is in the tables
+            yield from (map_path(folder, kind, frame) for frame in frames)
+
+
+def video_path(folder: Path, name: str) -> Path:
+    """Where an annotated video is."""
+    return folder / "video" / f"{name}.mp4"
+
+
+def frame_name(name: str, video: Path, number: int) -> str:
+    """Of the outputs of a frame: in a folder of the video's whole name, which no image can have."""
+    return f"{name}{video.suffix}/{number:06d}"
 
 
 class Journal:
@@ -35,8 +60,10 @@ class Journal:
     Args:
         folder: of the outputs.
         settings: what the outputs depend on.
+        files: by which each is known again, by name.
         group: the processes of the job.
-        keep: go on with an earlier job; else forget it.
+        keep: go on with an earlier job, as far as its files are still the same. Outputs that are
+            not gone on with are removed.
         origins: folders that the files are from; none given: wherever.
 
     Raises:
@@ -47,48 +74,55 @@ class Journal:
     def __init__(
         self,
         folder: Path,
-        settings: dict[str, Any],
+        settings: Settings,
+        files: Mapping[str, list[Any]],
         group: Group,
         keep: bool,
         origins: Sequence[str] = (),
     ):
         self._folder, self._group = folder, group
+        self._names = files.keys()
         self._settings = json.loads(json.dumps(settings))  # as they are read back
         self._head = {"settings": self._settings, "origins": list(origins)}
         self._part = folder / f"images.part{group.rank}.jsonl"
-        self._lock = threading.Lock()
         others = self._origins_before()
         if origins and others and not others & set(origins):
             raise InputError(
                 f"{folder}: holds outputs of images from {min(others)}; choose another folder with "
                 "--results, or remove it"
             )
-        self.earlier = self._read() if keep else {}  # entries by name
+        earlier = self._read() if keep else {}
+        self._earlier = {n: entry for n, entry in earlier.items() if entry["file"] == files.get(n)}
         group.wait()  # until all have read it
         if group.leads:
+            self._remove_others()
             # parts of an earlier job are of other processes: theirs must not stand against ours
-            self._write_whole(self.earlier.values())
+            self._write_whole(self._earlier.values())
             for path in () if keep else (folder / table for table in _TABLES):
                 remove(path)
         group.wait()
         append_line(self._part, json.dumps(self._head))
 
     def add(self, entry: Entry) -> None:
-        """From any thread."""
-        line = json.dumps(entry, allow_nan=False)
-        with self._lock:
-            append_line(self._part, line)
+        """Write down what was done with a file."""
+        append_line(self._part, json.dumps(entry, allow_nan=False))
 
-    def finish(self, names: set[str], tables: bool) -> list[Entry]:
+    def has_outputs(self, name: str) -> bool:
+        """Whether an earlier job wrote everything about a file, and it is still there."""
+        entry = self._earlier.get(name, {"error": "none"})
+        files = _outputs(self._folder, self._settings, entry)
+        return "error" not in entry and all(path.exists() for path in files)
+
+    def finish(self, tables: bool) -> list[Entry]:
         """Make one file of all parts, and the tables of detections if they are wanted.
 
         Returns:
-            The entries of these names, sorted by name; in the leading process, of the others none.
+            The entries, sorted by name; in the leading process, of the others none.
         """
         self._group.wait()
         if not self._group.leads:
             return []
-        entries = [entry for name, entry in sorted(self._read().items()) if name in names]
+        entries = [entry for name, entry in sorted(self._read().items()) if name in self._names]
         number = 1
         for entry in entries:
             entry["image_id"] = number
@@ -97,6 +131,16 @@ class Journal:
         if tables:
             _write_tables(self._folder, entries)
         return entries
+
+    def _remove_others(self) -> None:
+        """Outputs that an earlier job names and this one does not go on with."""
+        for path in self._files():
+            settings: Settings = {}
+            for line in self._lines(path):
+                settings = line.get("settings", settings)
+                if settings and "name" in line and line["name"] not in self._earlier:
+                    for output in _outputs(self._folder, settings, line):
+                        remove(output)
 
     def _write_whole(self, entries: Iterable[Entry]) -> None:
         with new_text(self._folder / JOURNAL) as file:

@@ -1,8 +1,6 @@
 """The network in a file of weights: PyTorch's own, or exported to ONNX."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -16,14 +14,11 @@ from ..options import InputError
 from ..precision import autocast, choose_precision, set_products
 
 ONNX_FORMAT = "msconet-onnx/1"  # what the input and the outputs of an exported network mean
-
-
-_TOO_LITTLE = ("out of memory", "not enough memory", "allocate memory", "bad allocation")
-_TOO_LITTLE += ("failed to allocate", "bad_alloc")
-
+NO_STAGES = "an ONNX export has no stages; use the .pkl it is from"
+_ON_GPU = "CUDAExecutionProvider"
 
 # (N, H, W) float32 each: logits of targets and, where it is wanted, the background B'_K
-Maps = tuple[np.ndarray, ...]
+BatchMaps = tuple[np.ndarray, ...]
 
 
 class StageMaps(NamedTuple):
@@ -39,9 +34,11 @@ class Network(Protocol):
 
     info: dict[str, Any]  # data set, epoch and the like, as `checkpoint.save` took them
     sha256: str  # of the file of weights in PyTorch's format
+    device: torch.device  # where it computes
+    precision: str  # of PRECISIONS, but auto
 
-    def __call__(self, images: np.ndarray, background: bool = True) -> Maps:
-        """(N, H, W) float32 in [0, 1] -> maps. Raises MemoryError where they do not fit."""
+    def __call__(self, images: np.ndarray, background: bool = True) -> BatchMaps:
+        """(N, H, W) float32 in [0, 1] -> maps."""
 
     def stages(self, image: np.ndarray) -> list[StageMaps]:
         """(H, W) float32 in [0, 1] -> what every stage makes of it, first to last."""
@@ -65,18 +62,18 @@ class TorchNetwork:
         loaded = checkpoint.load(weights)
         self.info, self.sha256 = loaded.info, loaded.sha256
         self._net = accelerate(loaded.net).to(device)
-        self._device = device
-        self._precision = choose_precision(precision, device)
+        self.device = device
+        self.precision = choose_precision(precision, device)
         if device.type == "cuda":
-            set_products(self._precision)
+            set_products(self.precision)
 
-    def __call__(self, images: np.ndarray, background: bool = True) -> Maps:
-        with _memory_errors(), torch.inference_mode(), autocast(self._device, self._precision):
+    def __call__(self, images: np.ndarray, background: bool = True) -> BatchMaps:
+        with torch.inference_mode(), autocast(self.device, self.precision):
             maps = self._net.target_and_background(self._batch(images))[: 1 + background]
             return tuple(m[:, 0].float().cpu().numpy() for m in maps)
 
     def stages(self, image: np.ndarray) -> list[StageMaps]:
-        with _memory_errors(), torch.inference_mode(), autocast(self._device, self._precision):
+        with torch.inference_mode(), autocast(self.device, self.precision):
             found = []
             for target, background, reconstruction in self._net.stages(self._batch(image[None])):
                 maps = background, target, reconstruction
@@ -84,10 +81,14 @@ class TorchNetwork:
             return found
 
     def _batch(self, images: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(images))[:, None].to(self._device)
+        return torch.from_numpy(np.ascontiguousarray(images))[:, None].to(self.device)
 
 
 class OnnxNetwork:
+    """On the GPU where that is asked for and ONNX Runtime has support for it, else on the CPU."""
+
+    precision = "fp32"
+
     def __init__(self, weights: Path, device: torch.device):
         try:
             model = weights.read_bytes()
@@ -95,6 +96,8 @@ class OnnxNetwork:
             raise InputError(f"{weights}: weights cannot be read ({error.strerror})") from error
         self._path = weights
         self._session = onnx_session(model, device, source=str(weights))
+        on_gpu = _ON_GPU in self._session.get_providers()
+        self.device = device if on_gpu else torch.device("cpu")
         described = self._session.get_modelmeta().custom_metadata_map
         if described.get("format") != ONNX_FORMAT:
             raise InputError(f"{weights}: not written by tools/export_onnx.py of this version")
@@ -103,14 +106,13 @@ class OnnxNetwork:
         except (KeyError, ValueError) as error:
             raise InputError(f"{weights}: its description is damaged; export it again") from error
 
-    def __call__(self, images: np.ndarray, background: bool = True) -> Maps:
-        with _memory_errors():
-            names = ["target", "background"][: 1 + background]
-            found = self._session.run(names, {"images": images[:, None]})
+    def __call__(self, images: np.ndarray, background: bool = True) -> BatchMaps:
+        names = ["target", "background"][: 1 + background]
+        found = self._session.run(names, {"images": images[:, None]})
         return tuple(m[:, 0] for m in found)
 
     def stages(self, image: np.ndarray) -> list[StageMaps]:
-        raise InputError(f"{self._path}: an ONNX export has no stages; use the .pkl it is from")
+        raise InputError(f"{self._path}: {NO_STAGES}")
 
 
 def onnx_session(
@@ -135,29 +137,11 @@ def onnx_session(
     options.intra_op_num_threads = threads
     options.log_severity_level = 4
     providers: list[Any] = ["CPUExecutionProvider"]
-    gpu = "CUDAExecutionProvider"
-    if (
-        device is not None
-        and device.type == "cuda"
-        and gpu in onnxruntime.get_available_providers()
-    ):
-        providers.insert(0, (gpu, {"device_id": device.index or 0}))
+    on_gpu = device is not None and device.type == "cuda"
+    if on_gpu and _ON_GPU in onnxruntime.get_available_providers():
+        providers.insert(0, (_ON_GPU, {"device_id": device.index or 0, "use_tf32": 0}))
     try:
         return onnxruntime.InferenceSession(model, options, providers=providers)
     except Exception as error:  # a damaged file can raise anything
         reason = " ".join(str(error).split())[:120]
         raise InputError(f"{source}: not an ONNX model that can be run ({reason})") from error
-
-
-@contextmanager
-def _memory_errors() -> Iterator[None]:
-    """Turns the libraries' own errors of too little memory into MemoryError."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:  # ONNX Runtime's types differ from version to version
-        reason = str(error).lower()
-        if not any(words in reason for words in _TOO_LITTLE):
-            raise
-        raise MemoryError(reason.splitlines()[0][:120] if reason else "") from error

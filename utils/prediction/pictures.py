@@ -49,7 +49,8 @@ def _label(picture: np.ndarray, text: str, left: int, top: int, bottom: int) -> 
     """Above a box, or below where there is no room; within the picture."""
     font, size = cv2.FONT_HERSHEY_SIMPLEX, 0.4
     (width, height), _ = cv2.getTextSize(text, font, size, 1)
-    y = top - 3 if top - 3 - height >= 0 else bottom + 4 + height
+    below = min(bottom + 4 + height, picture.shape[0] - 3)
+    y = top - 3 if top - 3 - height >= 0 else below
     x = max(0, min(left, picture.shape[1] - width))
     cv2.putText(picture, text, (x, y), font, size, (0, 0, 0), 3, cv2.LINE_AA)
     cv2.putText(picture, text, (x, y), font, size, _COLOUR, 1, cv2.LINE_AA)
@@ -59,15 +60,17 @@ def stage_figure(predictor: Predictor, result: Result) -> bytes:
     """B'_k, the probability of T_k, and D_k for every stage k: a PNG file.
 
     Of images larger than 512 px that are predicted in their own size, the window around the highest
-    probability.
+    probability; those that are predicted in tiles are seen by the network in this window only.
     """
-    window = (slice(None), slice(None)) if predictor.size else _window(result)
-    levels = result.levels[window]
+    levels = result.levels
+    window = np.s_[:, :] if predictor.size else _window(result)
+    if predictor.in_tiles(levels):
+        levels, window = levels[window], np.s_[:, :]
     stages = predictor.stages(levels, result.limits)
     rows = ("background B'", "target T", "reconstruction D")
-    image = normalised(levels, result.limits)
+    image = normalised(levels[window], result.limits)
     with _drawing:
-        tall = min(4.0, max(0.5, levels.shape[0] / levels.shape[1]))
+        tall = min(4.0, max(0.5, image.shape[0] / image.shape[1]))
         size = 2.4 * (len(stages) + 1), 3 * (2.4 * tall + 0.3)
         figure = Figure(figsize=size, layout="constrained")
         axes = figure.subplots(3, len(stages) + 1, squeeze=False)
@@ -77,7 +80,8 @@ def stage_figure(predictor: Predictor, result: Result) -> bytes:
         for k, stage in enumerate(stages):
             maps = stage.background, expit(stage.target), stage.reconstruction
             for row, m, name in zip(axes[:, k + 1], maps, rows, strict=True):
-                _show(row, m, f"{name}, stage {k + 1}", limits=(0, 1) if m is maps[1] else None)
+                limits = (0, 1) if m is maps[1] else None
+                _show(row, m[window], f"{name}, stage {k + 1}", limits)
         return _png(figure)
 
 

@@ -11,7 +11,8 @@ from scipy.special import expit
 
 from ..data.images import grey, resize
 from ..data.ranges import Limits, Range, checked_range, limits, normalised
-from ..options import choose_device
+from ..memory import memory_errors
+from ..options import InputError, choose_device
 from .detections import Detection, detect
 from .networks import StageMaps, load_network
 from .tiles import predict_tiles
@@ -63,12 +64,14 @@ class Predictor:
 
     Args:
         weights: a file written by training, a published checkpoint, or an ``.onnx`` export.
-        device: where the network runs; ``auto``: on the GPU where there is one.
+        device: where the network runs; ``auto``: on the GPU where there is one, and for an
+            ``.onnx`` export ONNX Runtime's support of it.
         level_range: the grey levels that become 0 and 1, see `utils.data.ranges.limits`.
         size: resize images to size x size for the network, and its maps back; 0: do not.
         threshold: a pixel belongs to a target if its probability exceeds this; in (0, 1).
         min_area: px; smaller detections are left out.
-        precision: fp32, tf32, bf16 or fp16; ``auto``: bf16 or fp16 on a GPU, fp32 on the CPU.
+        precision: fp32, tf32, bf16, fp16 or pytorch, see `utils.precision`; ``auto``: bf16 or fp16
+            on a GPU, fp32 on the CPU.
 
     Raises:
         InputError: the file holds no MSCoNet; no such device or precision.
@@ -87,8 +90,14 @@ class Predictor:
     ):
         if not 0 < threshold < 1:
             raise ValueError(f"threshold {threshold}: expected a probability between 0 and 1")
-        self.device = choose_device(device) if isinstance(device, str) else device
-        self.network = load_network(Path(weights), self.device, precision)
+        wanted = choose_device(device) if isinstance(device, str) else device
+        self.network = load_network(Path(weights), wanted, precision)
+        self.device = self.network.device
+        if device != "auto" and self.device.type != wanted.type:
+            raise InputError(
+                f"{weights}: ONNX Runtime does not compute on {wanted} here; install "
+                "onnxruntime-gpu, or choose --device cpu"
+            )
         self.level_range: Range = checked_range(level_range)
         self.size = size
         self.threshold = threshold
@@ -108,6 +117,7 @@ class Predictor:
         """
         return self.predict([grey(image)])[0]
 
+    @memory_errors()
     def predict(self, images: Sequence[np.ndarray], background: bool = True) -> list[Result]:
         """`__call__` for several images of one shape at once: faster, if they are small.
 
@@ -116,7 +126,7 @@ class Predictor:
             background: whether it is wanted; it takes 4 bytes a pixel.
         """
         bounds = [limits(levels, self.level_range) for levels in images]
-        if not self.size and images[0].size > WHOLE:
+        if self.in_tiles(images[0]):
             found = [self._tiled(*image, background) for image in zip(images, bounds, strict=True)]
         else:
             batch = [self._seen(*image) for image in zip(images, bounds, strict=True)]
@@ -128,25 +138,30 @@ class Predictor:
             results.append(Result(levels, limit, target, estimate, self.threshold, self.min_area))
         return results
 
-    def stages(self, levels: np.ndarray, limits: Limits) -> list[StageMaps]:
+    def in_tiles(self, levels: np.ndarray) -> bool:
+        """Whether an image (H, W) is too large to be predicted as a whole."""
+        return not self.size and levels.size > WHOLE
+
+    @memory_errors()
+    def stages(self, levels: np.ndarray, bounds: Limits) -> list[StageMaps]:
         """What every stage makes of an image, which is not cut into tiles.
 
         Raises:
             InputError: the weights are an ONNX export.
             MemoryError: not enough of it.
         """
-        return self.network.stages(self._seen(levels, limits))
+        return self.network.stages(self._seen(levels, bounds))
 
-    def _seen(self, levels: np.ndarray, limits: Limits) -> np.ndarray:
+    def _seen(self, levels: np.ndarray, bounds: Limits) -> np.ndarray:
         """An image as the network sees it."""
-        image = normalised(levels, limits)
+        image = normalised(levels, bounds)
         return resize(image, self.size) if self.size else image
 
     def _own_size(self, maps: Sequence[np.ndarray], levels: np.ndarray) -> list[np.ndarray]:
         return [resize(m, levels.shape) for m in maps]
 
-    def _tiled(self, levels: np.ndarray, limits: Limits, background: bool) -> Sequence[np.ndarray]:
+    def _tiled(self, levels: np.ndarray, bounds: Limits, background: bool) -> Sequence[np.ndarray]:
         def predict(tile: np.ndarray) -> tuple[np.ndarray, ...]:
-            return tuple(m[0] for m in self.network(normalised(tile, limits)[None], background))
+            return tuple(m[0] for m in self.network(normalised(tile, bounds)[None], background))
 
         return predict_tiles(levels, predict, TILE, OVERLAP)

@@ -16,6 +16,7 @@ from utils.data.images import encode_png, read_photo
 from utils.options import InputError
 from utils.prediction import Predictor, job, videos
 from utils.prediction.job import Job, predict_files
+from utils.prediction.pictures import stage_figure, surface_figure
 from utils.prediction.sources import find_sources, origins
 
 ROOT = Path(__file__).parents[3]
@@ -69,11 +70,12 @@ def test_the_outputs_of_every_image(run, photos, predictor, tmp_path):
     assert not list(out.rglob("*.tmp"))
 
 
-def test_figures(run, photos, tmp_path):
+def test_figures(run, photos, predictor, tmp_path):
     assert run(photos / "sub", kinds=("stages", "surface")) == (1, 0)
-    for kind in ("stages", "surface"):
-        picture = cv2.imread(str(tmp_path / "out" / kind / "a.png"))
-        assert len(np.unique(picture)) > 50  # something is drawn
+    result = predictor(read_photo(photos / "sub" / "a.png"))
+    figures = {"stages": stage_figure(predictor, result), "surface": surface_figure(result)}
+    for kind, figure in figures.items():
+        assert (tmp_path / "out" / kind / "a.png").read_bytes() == figure
 
 
 def test_the_tables_agree(run, photos, predictor, tmp_path):
@@ -158,8 +160,8 @@ def test_an_interrupted_job_goes_on(run, photos, predictor, tmp_path, monkeypatc
 
 def test_another_job_is_not_gone_on_with(run, photos, predictor):
     run(photos)
-    predictor.threshold = 0.6
-    with pytest.raises(InputError, match="was made with other threshold"):
+    predictor.threshold, predictor.network.precision = 0.6, "bf16"
+    with pytest.raises(InputError, match="was made with other precision, threshold"):
         run(photos, skip_existing=True)
     assert run(photos) == (4, 0)
 
@@ -208,6 +210,19 @@ def test_damage_in_a_header_passes_no_trouble_on(run, photos):
         content = b"II*\0\x08\0\0\0" + struct.pack("<H", 2) + entry + height + bytes(4)
         (photos / f"header{kind}.tif").write_bytes(content)
     assert run(photos) == (4, 4)
+
+
+@pytest.mark.parametrize("code, reason", [(-4, "Insufficient memory"), (-215, "Assertion failed")])
+def test_too_little_memory_to_read(run, photos, capfd, code, reason):
+    def read(path):
+        raise cv2.error(f"OpenCV(5.0.0) a.cpp:73: error: ({code}:{reason}) in function 'f'")
+
+    if code == -4:
+        assert run(photos, read=read) == (0, 4)
+        assert capfd.readouterr().err.count("does not fit into memory") == 4
+    else:
+        with pytest.raises(cv2.error, match=reason):
+            run(photos, read=read)
 
 
 def test_too_little_memory_to_write(run, photos, monkeypatch, capfd):
@@ -299,6 +314,32 @@ def test_a_video_there_and_back(run, film, tmp_path, monkeypatch, predictor):
     (entry,) = entries(out)
     assert entry["frames"] == 5 and entry["limits"] == [0, 255]
     assert [row["image_id"] for row in rows] == [1, 2, 3, 4, 5]  # a frame is an image to COCO
+
+
+def test_a_frame_that_is_gone_is_made_again(run, film, tmp_path):
+    job = {"kinds": ("mask",), "frames": True}
+    run(film, **job)
+    frame = tmp_path / "out" / "mask" / "film.avi" / "000003.png"
+    frame.unlink()
+    assert run(film, skip_existing=True, **job) == (1, 0)
+    assert frame.exists()
+
+
+def test_outputs_of_an_earlier_job_do_not_stay(run, photos, film, tmp_path):
+    def written():
+        return {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
+
+    out = tmp_path / "out"
+    run(photos, film, kinds=("img", "overlay"), frames=True)
+    (out / "overlay" / "own.png").write_bytes(b"a user's")
+    (photos / "b.png").unlink()
+    run(photos, kinds=("img",))
+    left = {"images.jsonl", "overlay/own.png", "img/a_npy.png", "img/a_png.png", "img/sub/a.png"}
+    assert written() == left
+    (photos / "a.npy").write_bytes(b"no image")
+    (photos / "sub" / "a.png").unlink()
+    run(photos, kinds=("img",), skip_existing=True)
+    assert written() == left - {"img/a_npy.png", "img/sub/a.png"}
 
 
 def test_a_video_that_is_none(run, film, photos, capfd):

@@ -101,17 +101,31 @@ def test_stages(weights):
     assert first.reconstruction.shape == (40, 33)
 
 
-def test_too_little_memory(weights, monkeypatch):
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    ],
+)
+def test_too_little_memory(weights, monkeypatch, reason):
     predict = Predictor(weights)
 
     def fail(images):
-        raise RuntimeError(
-            "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"
-        )
+        raise RuntimeError(reason)
 
     monkeypatch.setattr(predict.network._net, "target_and_background", fail)
     with pytest.raises(MemoryError):
         predict(np.zeros((9, 9), np.uint8))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("precision, tolerance", [("fp32", 1e-4), ("bf16", 0.05)])
+def test_a_gpu_predicts_what_the_cpu_does(weights, precision, tolerance):
+    image = np.random.default_rng(0).integers(0, 255, (70, 90), np.uint8)
+    on_gpu = Predictor(weights, "cuda", precision=precision)(image)
+    on_cpu = Predictor(weights, "cpu")(image)
+    np.testing.assert_allclose(on_gpu.probability, on_cpu.probability, atol=tolerance)
 
 
 def test_weights_without_training(tmp_path):
