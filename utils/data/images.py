@@ -20,6 +20,7 @@ _BLOCK = 2**22  # pixels
 _MOST_PIXELS = 2**28  # 16384 x 16384
 _MOST_PACKED = 1400  # bytes of pixels a byte of the file: deflate reaches 1032, LZW 1362
 _BOUNDED = (1, 5, 8, 32773, 32946)  # TIFF: none, LZW, deflate, PackBits; others pack any number
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # their first bytes, the latter of BigTIFF
 _TAGS = (259, 262, 284)  # compression, what zero is, whether planes are apart
 
 # A file that does not decode is our error to report, in one line; OpenCV 5 moved the switch.
@@ -258,7 +259,7 @@ def _decode(path: Path) -> np.ndarray:
             f"{path}: colour planes of {depth} bits stored apart; convert it to one band"
         )
     # UNCHANGED ignores the orientation but of TIFF, where ANYCOLOR fails for float transparency
-    flags = cv2.IMREAD_UNCHANGED if tags else cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
+    flags = cv2.IMREAD_UNCHANGED if data[:4] in _TIFF else cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
     try:
         levels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
@@ -294,8 +295,8 @@ def _doubt(data: bytes, header: _Header) -> str | None:
 
 def _header(file: BinaryIO) -> _Header:
     start = file.read(25)
-    if start[:4] in (b"II*\0", b"MM\0*"):  # TIFF: Pillow does not open all of its pixel types
-        pages = _pages(file, start[:8])
+    if start[:4] in _TIFF:  # Pillow does not open all of its pixel types
+        pages = _pages(file, start[: 16 if b"+" in start[:4] else 8])
         first = next(pages)
         size = first[256], first[257]
         # of the size of the first, and neither a preview nor a mask of it

@@ -107,6 +107,6 @@ def _percentiles(levels: np.ndarray) -> Limits:
 def _brightest_target(levels: np.ndarray) -> float:
     """The highest level that 2x2 pixels reach; dead pixels stand alone."""
     rows = max(1, _SAMPLED // levels.shape[1])
-    bands = (levels[start : start + rows + 1] for start in range(0, len(levels), rows))
+    bands = (levels[start : start + rows + 1] for start in range(0, max(1, len(levels) - 1), rows))
     square, mirror = np.ones((2, 2), np.uint8), cv2.BORDER_REFLECT_101
     return max(float(cv2.erode(band, square, borderType=mirror).max()) for band in bands)

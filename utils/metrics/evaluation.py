@@ -27,7 +27,7 @@ from .intervals import interval, samples
 from .protocols import Protocol
 from .scoring import Image, Job, Score, Target, image_iou, score
 
-SCHEMA = 2  # of metrics.json; raised when a name in it changes its meaning
+SCHEMA = 3  # of metrics.json; raised when a name in it changes its meaning
 FILES = ("metrics.json", "per_image.csv", "per_target.csv", "curve.csv")  # what `evaluate` writes
 FROC_LIMITS = {"pd_at_fa_1e-6": 1e-6, "pd_at_fa_1e-5": 1e-5}
 

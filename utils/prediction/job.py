@@ -31,7 +31,7 @@ from ..results import (
     write_record,
 )
 from .detections import Detection
-from .journal import Entry, Journal, Settings, frame_name, video_path
+from .journal import Entry, Journal, Settings, frame_name, stamp, video_path
 from .pictures import overlay, stage_figure, surface_figure
 from .predictor import Predictor, Result
 from .sources import Source
@@ -62,7 +62,7 @@ class Job:
         read_size: what ``read`` brings images to, px square; 0: it does not.
         read_range: the grey levels that ``read`` makes 0 and 1; None: it does not.
         origins: folders that the images are from, kept in the journal; outputs of images from
-            others only are not mixed with theirs. None given: it is not looked at.
+            others only are not mixed with theirs.
     """
 
     folder: Path
@@ -99,8 +99,9 @@ def predict_files(
     group = group or Group.alone()
     make_folder(job.folder)
     settings = _settings(predictor, job)
-    files = _stamps(sources)
-    journal = Journal(job.folder, settings, files, group, job.skip_existing, job.origins)
+    stamps = _stamps(sources)
+    journal = Journal(job.folder, settings, stamps, group, job.skip_existing, job.origins)
+    journal.start()
     return _predict(predictor, sources, job, group, journal)
 
 
@@ -188,6 +189,7 @@ def predict_split(predictor: Predictor, split: Path, job: Job, group: Group) -> 
     if group.leads:
         remove_scores(folder)
         write_record(folder, record)
+    journal.start()
     outcome = _predict(predictor, sources, job, group, journal)
     if group.leads:
         for stem in earlier | images.keys():
@@ -210,16 +212,7 @@ def scoring_job(folder: Path, size: int, level_range: Range, **options: Any) -> 
 
 
 def _stamps(sources: Sequence[Source]) -> dict[str, list[Any]]:
-    return {source.name: _stamp(source.path) for source in sources}
-
-
-def _stamp(path: Path) -> list[Any]:
-    """By which a file is known again: its place, size in bytes and time of change in ns."""
-    try:
-        status = path.stat()
-    except OSError:
-        return []
-    return [str(path.resolve()), status.st_size, status.st_mtime_ns]
+    return {source.name: stamp(source.path) for source in sources}
 
 
 def _files_of(job: Job) -> list[str]:
@@ -343,7 +336,7 @@ def _failure(source: Source, error: Exception, job: Job) -> Entry:
 
 
 def _entry(source: Source) -> Entry:
-    return {"name": source.name, "image": str(source.path), "file": _stamp(source.path)}
+    return {"name": source.name, "image": str(source.path), "file": stamp(source.path)}
 
 
 def _write(predictor: Predictor, source: Source, result: Result, job: Job) -> Entry:

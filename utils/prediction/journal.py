@@ -28,11 +28,20 @@ def _outputs(folder: Path, settings: Settings, entry: Entry) -> Iterator[Path]:
     name, frames = entry["name"], [entry["name"]]
     if "frames" in entry:
         yield video_path(folder, name)
-        count = entry["frames"] if settings["outputs of frames"] else 0
-        frames = [frame_name(name, Path(entry["image"]), number) for number in range(count)]
-    for kind in settings["outputs"]:
+        count = entry["frames"] if settings.get("outputs of frames") else 0
+        frames = [frame_name(name, Path(entry.get("image", "")), number) for number in range(count)]
+    for kind in settings.get("outputs", ()):
         if kind != "boxes":  # is in the tables
             yield from (map_path(folder, kind, frame) for frame in frames)
+
+
+def stamp(path: Path) -> list[Any]:
+    """By which a file is known again: its place, size in bytes and time of change in ns."""
+    try:
+        status = path.stat()
+    except OSError:
+        return []
+    return [str(path.resolve()), status.st_size, status.st_mtime_ns]
 
 
 def video_path(folder: Path, name: str) -> Path:
@@ -60,10 +69,9 @@ class Journal:
     Args:
         folder: of the outputs.
         settings: what the outputs depend on.
-        files: by which each is known again, by name.
+        stamps: of the files, by name; see `stamp`.
         group: the processes of the job.
-        keep: go on with an earlier job, as far as its files are still the same. Outputs that are
-            not gone on with are removed.
+        keep: go on with an earlier job, as far as its files are still the same.
         origins: folders that the files are from; none given: wherever.
 
     Raises:
@@ -75,32 +83,36 @@ class Journal:
         self,
         folder: Path,
         settings: Settings,
-        files: Mapping[str, list[Any]],
+        stamps: Mapping[str, list[Any]],
         group: Group,
         keep: bool,
         origins: Sequence[str] = (),
     ):
         self._folder, self._group = folder, group
-        self._names = files.keys()
+        self._stamps = stamps
         self._settings = json.loads(json.dumps(settings))  # as they are read back
         self._head = {"settings": self._settings, "origins": list(origins)}
         self._part = folder / f"images.part{group.rank}.jsonl"
         others = self._origins_before()
-        if origins and others and not others & set(origins):
+        if others and not others & set(origins):
             raise InputError(
                 f"{folder}: holds outputs of images from {min(others)}; choose another folder with "
                 "--results, or remove it"
             )
+        self._keep = keep
         earlier = self._read() if keep else {}
-        self._earlier = {n: entry for n, entry in earlier.items() if entry["file"] == files.get(n)}
+        self._earlier = {n: entry for n, entry in earlier.items() if self._is_same(entry)}
         group.wait()  # until all have read it
-        if group.leads:
+
+    def start(self) -> None:
+        """Remove outputs that an earlier job names and this one does not go on with."""
+        if self._group.leads:
             self._remove_others()
             # parts of an earlier job are of other processes: theirs must not stand against ours
             self._write_whole(self._earlier.values())
-            for path in () if keep else (folder / table for table in _TABLES):
+            for path in () if self._keep else (self._folder / table for table in _TABLES):
                 remove(path)
-        group.wait()
+        self._group.wait()
         append_line(self._part, json.dumps(self._head))
 
     def add(self, entry: Entry) -> None:
@@ -117,12 +129,13 @@ class Journal:
         """Make one file of all parts, and the tables of detections if they are wanted.
 
         Returns:
-            The entries, sorted by name; in the leading process, of the others none.
+            The entries of this job's files, sorted by name; in the leading process, of the others
+            none.
         """
         self._group.wait()
         if not self._group.leads:
             return []
-        entries = [entry for name, entry in sorted(self._read().items()) if name in self._names]
+        entries = [entry for _, entry in sorted(self._read().items())]
         number = 1
         for entry in entries:
             entry["image_id"] = number
@@ -130,17 +143,27 @@ class Journal:
         self._write_whole(entries)
         if tables:
             _write_tables(self._folder, entries)
-        return entries
+        return [entry for entry in entries if entry["name"] in self._stamps]
+
+    def _is_same(self, entry: Entry) -> bool:
+        """Whether a file is as it was; one that this job is not about may also be elsewhere."""
+        name, file = entry["name"], entry.get("file")
+        if name in self._stamps:
+            return file == self._stamps[name]
+        return bool(file) and file == stamp(Path(file[0])) and file not in self._stamps.values()
 
     def _remove_others(self) -> None:
-        """Outputs that an earlier job names and this one does not go on with."""
+        read = {file[0] for file in self._stamps.values() if file}
+        folder = self._folder.resolve()
         for path in self._files():
             settings: Settings = {}
             for line in self._lines(path):
                 settings = line.get("settings", settings)
-                if settings and "name" in line and line["name"] not in self._earlier:
+                if "name" in line and line["name"] not in self._earlier:
                     for output in _outputs(self._folder, settings, line):
-                        remove(output)
+                        place = output.resolve()  # a name from a file can be any path
+                        if folder in place.parents and str(place) not in read:
+                            remove(output)
 
     def _write_whole(self, entries: Iterable[Entry]) -> None:
         with new_text(self._folder / JOURNAL) as file:
@@ -152,8 +175,12 @@ class Journal:
     def _read(self) -> dict[str, Entry]:
         entries = {}
         for entry in (entry for path in self._files() for entry in self._lines(path)):
-            if "settings" not in entry:
+            if "name" in entry:
                 entries[entry["name"]] = entry
+            elif entry["settings"].keys() != self._settings.keys():
+                raise InputError(
+                    f"{self._folder}: was made by another version; leave out --skip-existing"
+                )
             elif entry["settings"] != self._settings:
                 differing = {
                     key
@@ -178,9 +205,11 @@ class Journal:
         with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
             for line in file:
                 try:
-                    yield json.loads(line)
+                    content = json.loads(line)
                 except ValueError:  # cut off in a crash
                     continue
+                if isinstance(content, dict) and ("name" in content or "settings" in content):
+                    yield content
 
 
 def _write_tables(folder: Path, entries: list[Entry]) -> None:

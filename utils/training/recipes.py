@@ -211,6 +211,8 @@ def recipe_from(values: Any, file: Path) -> Recipe:
         InputError: these are not the values of a recipe.
     """
     names = {f.name for f in fields(Recipe)}
+    if isinstance(values, dict):
+        values = {"range": "full"} | values  # older ones do not name what they did
     if not isinstance(values, dict) or values.keys() != names:
         raise InputError(f"{file}: its recipe is not one of this version; begin a new run")
     return Recipe(**values)

@@ -31,7 +31,7 @@ from ..metrics.maps import Map
 from ..metrics.report import one_line
 from ..options import InputError, Stopped
 from .distributed import TrainingGroup
-from .recipes import Recipe
+from .recipes import Recipe, recipe_from
 from .record import Record, read_config
 from .runtime import Runtime, memory_mib
 from .step import Trainee, train_step
@@ -389,7 +389,8 @@ def _resume(trainee: Trainee, recipe: Recipe, run: Path, data_sha256: str) -> Pr
     if read_config(run)["data_sha256"] != data_sha256:
         raise InputError(f"{run}: the data set has changed since this run was begun")
     saved = checkpoint.load(run / "last.pkl")
-    if saved.net.config != trainee.net.config or saved.info.get("recipe") != asdict(recipe):
+    trained = recipe_from(saved.info.get("recipe"), run / "last.pkl")
+    if saved.net.config != trainee.net.config or trained != recipe:
         raise InputError(f"{run / 'last.pkl'}: not of the run that config.json describes")
     try:
         trainee.load(saved.net, saved.training)

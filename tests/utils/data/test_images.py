@@ -130,12 +130,13 @@ def test_white_may_be_zero(tmp_path, levels, dtype):
         read_photo(path)
 
 
+@pytest.mark.parametrize("bigtiff", [False, True])
 @pytest.mark.parametrize(
     "size, kind, is_stack",
     [(7, 0, True), (7, 2, True), (7, 1, False), (7, 4, False), (3, 0, False)],
 )
-def test_a_stack_of_pages_is_not_read_as_its_first(tmp_path, levels, size, kind, is_stack):
-    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+def test_a_stack_of_pages_is_not_read_as_its_first(tmp_path, levels, size, kind, is_stack, bigtiff):
+    with tifffile.TiffWriter(tmp_path / "a.tif", bigtiff=bigtiff) as file:
         file.write(levels)
         page = levels[:, :size]
         file.write(page > 9 if kind == 4 else page, subfiletype=kind)

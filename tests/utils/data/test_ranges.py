@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from utils.data import ranges
 from utils.data.ranges import checked_range, level_range, limits, normalised
 
 dtypes = st.sampled_from([np.uint8, np.uint16])
@@ -81,6 +82,13 @@ def test_percentiles_leave_a_small_target_above_the_noise(dtype):
     image[300:302, 200:202] = 60000  # a flare: the rest of the scene stays visible
     low, high = limits(image, "percentile")
     assert low == noise[0] and high == pytest.approx(low + 4 * (noise[1] - low), rel=0.01)
+
+
+def test_a_pair_of_dead_pixels_is_no_target(monkeypatch):
+    monkeypatch.setattr(ranges, "_SAMPLED", 256)
+    image = np.random.default_rng(0).integers(7000, 7200, (257, 256)).astype(np.uint16)
+    image[256, 9:11] = 65535
+    assert limits(image, "percentile")[1] <= 7200
 
 
 @pytest.mark.parametrize("text", ["auto", "full", "percentile"])

@@ -31,7 +31,7 @@ def strict_json(path):
 
 def test_metrics_json(evaluation, tmp_path):
     content = strict_json(tmp_path / "out" / "metrics.json")
-    assert content["schema"] == 2 and content["dataset"] == "some" and content["method"] == "ours"
+    assert content["schema"] == 3 and content["dataset"] == "some" and content["method"] == "ours"
     corrected, published = content["corrected"], content["published"]
     assert corrected["pd"] == 16 / 19 and corrected["n_hits"] == 16 and corrected["fa_px"] == 15
     assert corrected["iou"] == 96 / (96 + 75 + 15)

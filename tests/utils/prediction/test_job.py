@@ -336,10 +336,25 @@ def test_outputs_of_an_earlier_job_do_not_stay(run, photos, film, tmp_path):
     run(photos, kinds=("img",))
     left = {"images.jsonl", "overlay/own.png", "img/a_npy.png", "img/a_png.png", "img/sub/a.png"}
     assert written() == left
+    # one of the images: the others are as they were, and so are their outputs
+    run(photos / "a.npy", kinds=("img",), skip_existing=True)
+    assert "img/sub/a.png" in written() and "sub/a" in {entry["name"] for entry in entries(out)}
+    run(photos, kinds=("img",))
     (photos / "a.npy").write_bytes(b"no image")
     (photos / "sub" / "a.png").unlink()
     run(photos, kinds=("img",), skip_existing=True)
     assert written() == left - {"img/a_npy.png", "img/sub/a.png"}
+
+
+def test_a_journal_of_others_removes_nothing_elsewhere(run, photos, tmp_path):
+    run(photos)
+    kept = [tmp_path / "absolute.png", tmp_path / "relative.png"]
+    with (tmp_path / "out" / "images.jsonl").open("a") as file:
+        for path, name in zip(kept, (str(tmp_path / "absolute"), "../../relative"), strict=True):
+            path.write_bytes(b"a user's")
+            file.write(json.dumps({"name": name, "image": "x"}) + "\n[]\n")
+    assert run(photos) == (4, 0)
+    assert all(path.exists() for path in kept)
 
 
 def test_a_video_that_is_none(run, film, photos, capfd):

@@ -55,6 +55,12 @@ def test_a_shorter_run_than_the_recipe_has_no_restart(monkeypatch):
         assert recipe_for("demo", "x", {"epochs": epochs}).restart == restart
 
 
+def test_a_run_from_before_ranges_were_a_choice(tmp_path):
+    values = asdict(RECIPES["published"])
+    assert values.pop("range") == "full"
+    assert recipe_from(values, tmp_path) == RECIPES["published"]
+
+
 def test_only_what_is_given_counts():
     assert parse()[1] == {}
     given = parse("--lr", "0.01", "--augment", "--crop-size", "96", "--batch-size", "auto")[1]
