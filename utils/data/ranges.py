@@ -60,11 +60,13 @@ def limits(levels: np.ndarray, choice: Range) -> Limits:
     if isinstance(choice, tuple):
         return choice
     full = (0.0, float(np.iinfo(levels.dtype).max) if levels.dtype.kind == "u" else 1.0)
+    if choice == "full" or (choice == "auto" and levels.dtype == np.uint8):
+        return full
     if choice == "auto":
         low, high = float(levels.min()), float(levels.max())
-        fills = full[0] <= low and full[1] / 2 <= high - low and high <= full[1]
-        choice = "full" if levels.dtype == np.uint8 or fills else "percentile"
-    return full if choice == "full" else _percentiles(levels)
+        if full[0] <= low and full[1] / 2 <= high - low and high <= full[1]:
+            return full
+    return _percentiles(levels)
 
 
 def normalised(levels: np.ndarray, bounds: Limits) -> np.ndarray:

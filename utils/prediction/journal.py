@@ -90,6 +90,7 @@ class Journal:
     ):
         self._folder, self._group = folder, group
         self._stamps = stamps
+        self._places = {file[0] for file in stamps.values() if file}
         self._settings = json.loads(json.dumps(settings))  # as they are read back
         self._head = {"settings": self._settings, "origins": list(origins)}
         self._part = folder / f"images.part{group.rank}.jsonl"
@@ -121,9 +122,10 @@ class Journal:
 
     def has_outputs(self, name: str) -> bool:
         """Whether an earlier job wrote everything about a file, and it is still there."""
-        entry = self._earlier.get(name, {"error": "none"})
-        files = _outputs(self._folder, self._settings, entry)
-        return "error" not in entry and all(path.exists() for path in files)
+        entry = self._earlier.get(name)
+        if entry is None or "error" in entry:
+            return False
+        return all(path.exists() for path in _outputs(self._folder, self._settings, entry))
 
     def finish(self, tables: bool) -> list[Entry]:
         """Make one file of all parts, and the tables of detections if they are wanted.
@@ -150,10 +152,9 @@ class Journal:
         name, file = entry["name"], entry.get("file")
         if name in self._stamps:
             return file == self._stamps[name]
-        return bool(file) and file == stamp(Path(file[0])) and file not in self._stamps.values()
+        return bool(file) and file[0] not in self._places and file == stamp(Path(file[0]))
 
     def _remove_others(self) -> None:
-        read = {file[0] for file in self._stamps.values() if file}
         folder = self._folder.resolve()
         for path in self._files():
             settings: Settings = {}
@@ -162,7 +163,7 @@ class Journal:
                 if "name" in line and line["name"] not in self._earlier:
                     for output in _outputs(self._folder, settings, line):
                         place = output.resolve()  # a name from a file can be any path
-                        if folder in place.parents and str(place) not in read:
+                        if folder in place.parents and str(place) not in self._places:
                             remove(output)
 
     def _write_whole(self, entries: Iterable[Entry]) -> None:
