@@ -19,6 +19,7 @@ class Runtime:
     workers: int = 0  # processes that load images
     precision: str = "fp32"  # of PRECISIONS, but auto
     compiled: bool = False
+    graph: bool = False  # replay a step's kernels as one CUDA graph
     save_minutes: float = 10.0  # from one checkpoint within an epoch to the next
     cache: Path | None = None  # folder of decoded images; None: decode them every time
 

@@ -3,7 +3,10 @@
 import copy
 import gc
 import math
+import warnings
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -103,6 +106,10 @@ class Trainee:
         self.optimizer = Adam(self.parameters, recipe.lr, fused=fused)
         self.schedule = LambdaLR(self.optimizer, lambda step: _rate(step, recipe, per_epoch))
         self.scaler = torch.amp.GradScaler(runtime.device.type, enabled=runtime.precision == "fp16")
+        self.graph: Replayed | None = None
+        if runtime.graph:
+            compute = partial(gradient, self, recipe, runtime)
+            self.graph = Replayed(compute, self.parameters, runtime.device)
 
     def restart(self, net: MSCoNet) -> None:
         """Go on from these weights: the optimiser and the average forget what was before."""
@@ -150,32 +157,15 @@ def train_step(
 
     Where the loss or its gradient is not finite the weights stay, and "loss" is not finite.
     """
-    device = runtime.device
-    images, masks = (x.to(device, non_blocking=True) for x in (images, masks))
     rate = trainee.schedule.get_last_lr()[0]
     if not trainee.net.training:
         trainee.net.train()
-    with runtime.autocast():
-        stages = trainee.stages(images)
-    last = stages[-1]
-    formula = LOSSES[recipe.loss]
-    supervised = stages if recipe.every_stage else [last]
-    losses = [formula(stage.target.float(), masks) for stage in supervised]
-    weights = [k / sum(range(1, len(losses) + 1)) for k in range(1, len(losses) + 1)]
-    segmentation = sum(w * loss for w, loss in zip(weights, losses, strict=True))
-    reconstruction = mse_loss(last.reconstruction.float(), images)
-    loss = segmentation + recipe.tau * reconstruction
-
-    trainee.optimizer.zero_grad(set_to_none=True)
-    trainee.scaler.scale(loss).backward()
-    trainee.scaler.unscale_(trainee.optimizer)
-    limit = recipe.clip_norm or math.inf
-    norm = clip_grad_norm_(trainee.parameters, limit)
-    values = [loss, norm, segmentation, reconstruction, *losses]
+    if trainee.graph is None:
+        values = gradient(trainee, recipe, runtime, images, masks)
+    else:
+        values = trainee.graph(images, masks)
     # at once: the processor waits for the GPU here
-    value, norm, segmentation, reconstruction, *losses = torch.stack(
-        [x.detach().float() for x in values]
-    ).tolist()
+    value, norm, segmentation, reconstruction, *losses = values.tolist()
     # the scaler passes over steps whose gradient overflows in fp16, and halves its factor, which
     # begins at 65536: below 1 it was no overflow
     overflow = trainee.scaler.is_enabled() and trainee.scaler.get_scale() >= 1
@@ -199,6 +189,101 @@ def train_step(
     } | stages_values
 
 
+def gradient(
+    trainee: Trainee, recipe: Recipe, runtime: Runtime, images: Tensor, masks: Tensor
+) -> Tensor:
+    """Set the gradient of every parameter, clipped.
+
+    Returns:
+        (4 + number of target maps with a loss,): loss, norm of the gradient before it is clipped,
+        loss of the target maps, of the reconstruction, of each target map.
+    """
+    images, masks = (x.to(runtime.device, non_blocking=True) for x in (images, masks))
+    with runtime.autocast():
+        stages = trainee.stages(images)
+    last = stages[-1]
+    formula = LOSSES[recipe.loss]
+    supervised = stages if recipe.every_stage else [last]
+    losses = [formula(stage.target.float(), masks) for stage in supervised]
+    weights = [k / sum(range(1, len(losses) + 1)) for k in range(1, len(losses) + 1)]
+    segmentation = sum(w * loss for w, loss in zip(weights, losses, strict=True))
+    reconstruction = mse_loss(last.reconstruction.float(), images)
+    loss = segmentation + recipe.tau * reconstruction
+
+    trainee.optimizer.zero_grad(set_to_none=True)
+    trainee.scaler.scale(loss).backward()
+    trainee.scaler.unscale_(trainee.optimizer)
+    norm = clip_grad_norm_(trainee.parameters, recipe.clip_norm or math.inf)
+    values = [loss, norm, segmentation, reconstruction, *losses]
+    return torch.stack([x.detach().float() for x in values])
+
+
+class Replayed:
+    """`gradient` as one CUDA graph: its thousands of kernels, launched one by one, keep a GPU
+    waiting for most of a step.
+
+    The first steps run as they are, so that libraries and compilers have made what they need; then
+    one is captured, and replayed from there on, for images of that shape.
+
+    Args:
+        compute: images and masks to values, as `gradient`.
+        parameters: whose gradients it sets.
+        device: a GPU.
+    """
+
+    EAGER = 3  # steps
+
+    def __init__(
+        self,
+        compute: Callable[[Tensor, Tensor], Tensor],
+        parameters: list[nn.Parameter],
+        device: torch.device,
+    ):
+        self.compute, self.parameters, self.device = compute, parameters, device
+        self.stream = torch.cuda.Stream(device)
+        self.steps, self.failed = 0, False
+        self.graph: torch.cuda.CUDAGraph | None = None
+
+    def __call__(self, images: Tensor, masks: Tensor) -> Tensor:
+        self.steps += 1
+        if self.steps <= self.EAGER or self.failed:
+            return self._aside(images, masks)
+        if self.graph is None:
+            try:
+                self._capture(images, masks)
+            except torch.cuda.OutOfMemoryError:
+                raise
+            except RuntimeError as error:
+                self.failed = True
+                reason = str(error).split("\n")[0]
+                warnings.warn(f"no CUDA graph of a step, which is slower: {reason}", stacklevel=2)
+                return self._aside(images, masks)
+        self.images.copy_(images, non_blocking=True)
+        self.masks.copy_(masks, non_blocking=True)
+        self.graph.replay()
+        return self.values
+
+    def _aside(self, images: Tensor, masks: Tensor) -> Tensor:
+        """On the stream of the capture: what is made on another one would be waited for there."""
+        current = torch.cuda.current_stream(self.device)
+        self.stream.wait_stream(current)
+        with torch.cuda.stream(self.stream):
+            values = self.compute(images, masks)
+        current.wait_stream(self.stream)
+        return values
+
+    def _capture(self, images: Tensor, masks: Tensor) -> None:
+        self.images, self.masks = images.to(self.device), masks.to(self.device)
+        for parameter in self.parameters:
+            parameter.grad = None
+        torch.cuda.empty_cache()  # the graph has memory of its own
+        graph = torch.cuda.CUDAGraph()
+        # other threads, which pin the next images' memory, are none of its business
+        with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
+            self.values = self.compute(self.images, self.masks)
+        self.graph = graph
+
+
 def fitting(recipe: Recipe, runtime: Runtime) -> int:
     """The batch size that fits into the memory of the GPU; see `largest_batch`.
 
@@ -208,7 +293,8 @@ def fitting(recipe: Recipe, runtime: Runtime) -> int:
     if runtime.device.type != "cuda":
         raise InputError("--batch-size auto measures a GPU's memory, and there is none; give it")
     runtime.prepare()
-    runtime = replace(runtime, compiled=False)  # it would compile for each size
+    # it would compile, and capture, for each size
+    runtime = replace(runtime, compiled=False, graph=False)
     if recipe.loss == "soft_iou_pooled":  # waits for other processes, and takes about as much
         recipe = replace(recipe, loss="soft_iou_bce")
 

@@ -36,6 +36,7 @@ from .record import Record, read_config
 from .runtime import Runtime, memory_mib
 from .step import Trainee, train_step
 
+EPOCH_SAVED = 30.0  # seconds after which the end of an epoch is worth a checkpoint
 PICTURES = 4  # validation images that are drawn for TensorBoard
 
 
@@ -243,7 +244,8 @@ class _Training:
                 self._steps(loader, bar)
                 line = f"epoch {epoch:3d}/{recipe.epochs}"
                 line += f"  loss {progress.loss_sum / self.batches.per_epoch:.4f}"
-                if epoch % recipe.val_every == 0 or epoch in (recipe.restart, recipe.epochs):
+                chosen = epoch % recipe.val_every == 0 or epoch in (recipe.restart, recipe.epochs)
+                if chosen:
                     line += self._choose()
                 if epoch == recipe.restart:
                     self.group.wait()  # for the leader's file
@@ -252,9 +254,12 @@ class _Training:
                 progress.epoch, progress.step, progress.loss_sum = epoch + 1, 0, 0.0
                 self.record.log(f"{line}  {time.perf_counter() - began:.0f} s")
                 self.record.write("summary.json", progress.summary())
-                self.save()
                 stopped = self.signals.received is not None
-                if self.group.any([stopped], self.runtime.device)[0] and epoch < recipe.epochs:
+                stopped = self.group.any([stopped], self.runtime.device)[0]
+                # on a GPU an epoch may take no longer than its checkpoint
+                if chosen or stopped or time.monotonic() - self.saved_at >= EPOCH_SAVED:
+                    self.save()
+                if stopped and epoch < recipe.epochs:
                     self._stop()
 
     def _steps(self, loader: DataLoader, bar: tqdm) -> None:
