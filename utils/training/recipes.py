@@ -131,7 +131,7 @@ _SHORT = {  # of the weights in Weight/: minutes of a large GPU
 }
 _OF_DATASET = {
     ("published", "sirst_aug"): {"augment": True},
-    ("default", "SIRST"): _SHORT | {"epochs": 79, "val_every": 5},
+    ("default", "SIRST"): _SHORT | {"epochs": 170, "val_every": 5},
     ("default", "IRSTD-1k"): _SHORT | {"crop_size": 0, "epochs": 35, "val_every": 4},
     ("default", "NUDT-SIRST"): _SHORT | {"epochs": 55, "restart": 43, "val_every": 4},
 }

@@ -1,0 +1,74 @@
+"""A training step."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from utils.training.distributed import TrainingGroup
+from utils.training.recipes import RECIPES
+from utils.training.runtime import Runtime
+from utils.training.step import Replayed, Trainee, train_step
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_graph_takes_the_same_steps():
+    recipe = replace(RECIPES["default"], stages=2, width=4)
+    images = torch.rand(8, 2, 1, 64, 64)
+    losses = []
+    for graph in (False, True):
+        runtime = Runtime(torch.device("cuda"), precision="fp32", graph=graph)
+        runtime.prepare()
+        trainee = Trainee(recipe, runtime, TrainingGroup.alone(), per_epoch=8)
+        steps = [
+            train_step(trainee, recipe, runtime, batch, (batch > 0.99).float()) for batch in images
+        ]
+        losses.append([values["loss"] for values in steps])
+    assert trainee.graph.graph is not None
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+class Calls:
+    """Stands for `Replayed`'s work on a GPU: which way each step went."""
+
+    def __init__(self, monkeypatch, error=None):
+        self.ways = []
+        monkeypatch.setattr(torch.cuda, "Stream", lambda device: None)
+        self.replayed = Replayed(lambda images, masks: images, [], torch.device("cpu"))
+        monkeypatch.setattr(self.replayed, "_aside", lambda i, m: self.ways.append("eager"))
+
+        def capture(images, masks):
+            self.ways.append("capture")
+            if error:
+                raise error
+            self.replayed.graph = self
+            self.replayed.images, self.replayed.masks = images.clone(), masks.clone()
+            self.replayed.values = self.replayed.images
+
+        monkeypatch.setattr(self.replayed, "_capture", capture)
+
+    def replay(self):
+        self.ways.append("replay")
+
+
+def test_it_is_captured_once_and_replayed_on_the_images_of_each_step(monkeypatch):
+    calls = Calls(monkeypatch)
+    for k in range(6):
+        values = calls.replayed(torch.full((2,), float(k)), torch.zeros(2))
+    assert calls.ways == ["eager"] * 3 + ["capture"] + ["replay"] * 3
+    assert values.tolist() == [5, 5]
+
+
+def test_what_cannot_be_captured_is_trained_without_a_graph(monkeypatch):
+    calls = Calls(monkeypatch, RuntimeError("not permitted\nwhen capturing"))
+    with pytest.warns(UserWarning, match="no CUDA graph of a step, .*: not permitted$"):
+        for _ in range(6):
+            calls.replayed(torch.zeros(2), torch.zeros(2))
+    assert calls.ways == ["eager"] * 3 + ["capture"] + ["eager"] * 3
+
+
+def test_too_little_memory_for_it_is_said(monkeypatch):
+    calls = Calls(monkeypatch, torch.cuda.OutOfMemoryError())
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        for _ in range(6):
+            calls.replayed(torch.zeros(2), torch.zeros(2))
