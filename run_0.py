@@ -96,7 +96,7 @@ def main() -> None:
         "--graph",
         action=argparse.BooleanOptionalAction,
         help="replay a step's kernels as one CUDA graph, which takes half as long (default: on one "
-        "GPU, but with fp16)",
+        "GPU, except in fp16)",
     )
     how.add_argument(
         "--save-minutes",
@@ -140,7 +140,7 @@ def main() -> None:
         precision = choose_precision(precision, device)
         graph = device.type == "cuda" and group.world == 1 and precision != "fp16"
         if arguments.graph and not graph:
-            raise InputError("--graph: for one GPU, and not with fp16; leave it out")
+            raise InputError("--graph: for one GPU, and not in fp16; leave it out")
         runtime = Runtime(
             device,
             workers,

@@ -257,7 +257,7 @@ class _Training:
                 stopped = self.signals.received is not None
                 stopped = self.group.any([stopped], self.runtime.device)[0]
                 # on a GPU an epoch may take no longer than its checkpoint
-                if chosen or stopped or time.monotonic() - self.saved_at >= EPOCH_SAVED:
+                if chosen or stopped or self._unsaved_for(EPOCH_SAVED):
                     self.save()
                 if stopped and epoch < recipe.epochs:
                     self._stop()
@@ -292,7 +292,7 @@ class _Training:
             if stopped:
                 self.save()
                 self._stop()
-            if time.monotonic() - self.saved_at >= 60 * self.runtime.save_minutes:
+            if self._unsaved_for(math.inf):
                 self.save()
 
     def _choose(self) -> str:
@@ -328,6 +328,11 @@ class _Training:
             self.progress.finished = True
             self.save()
         self.record.write("summary.json", self.progress.summary())
+
+    def _unsaved_for(self, seconds: float) -> bool:
+        """Whether the last checkpoint is so old, or as old as the runtime lets it become."""
+        oldest = min(seconds, 60 * self.runtime.save_minutes)
+        return time.monotonic() - self.saved_at >= oldest
 
     def save(self) -> None:
         if self.group.leads:

@@ -323,6 +323,23 @@ def test_killed_after_a_restart_it_goes_on_from_the_same_weights(data_root, tmp_
     assert torch.equal(everything(train(data_root, tmp_path / "run", True, **changes)), whole)
 
 
+@pytest.mark.parametrize("minutes, kept", [(0, {1, 2}), (10, {2})])
+def test_the_end_of_an_epoch_without_validation_is_saved_as_steps_are(
+    data_root, tmp_path, monkeypatch, minutes, kept
+):
+    ends = set()  # epochs that a checkpoint has to their end
+    save = checkpoint.save
+
+    def noted(path, net, info, training):
+        if training and training["progress"]["step"] == 0:
+            ends.add(training["progress"]["epoch"] - 1)
+        save(path, net, info, training)
+
+    monkeypatch.setattr(checkpoint, "save", noted)
+    train(data_root, tmp_path / "run", save_minutes=minutes, epochs=2, val_every=2, stages=1)
+    assert ends == {0} | kept
+
+
 @forked
 def test_killed_at_any_moment_it_goes_on_to_the_very_same_weights(data_root, tmp_path):
     small = {"save_minutes": 0, "stages": 1, "restart": 2}
