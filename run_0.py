@@ -99,6 +99,11 @@ def main() -> None:
         "GPU, except in fp16)",
     )
     how.add_argument(
+        "--kernels",
+        action=argparse.BooleanOptionalAction,
+        help="compute by Triton kernels what cuDNN is slow at (default: on a GPU where they run)",
+    )
+    how.add_argument(
         "--save-minutes",
         type=non_negative_float,
         default=10.0,
@@ -115,8 +120,12 @@ def main() -> None:
         raise InputError("--resume takes no options but --data-root and those of how to compute")
     group = TrainingGroup(arguments.device)
     device = group.device
-    if arguments.compile and device.type == "cuda" and find_spec("triton") is None:
-        raise InputError("--compile: needs the package triton, which is not there; leave it out")
+    triton = device.type == "cuda" and find_spec("triton") is not None
+    if arguments.kernels and device.type != "cuda":
+        raise InputError("--kernels: for a GPU; leave it out")
+    for option in ("compile", "kernels"):
+        if getattr(arguments, option) and device.type == "cuda" and not triton:
+            raise InputError(f"--{option}: needs the package triton, which is not there")
     workers = arguments.workers
     if workers is None:
         workers = 4 if device.type == "cuda" else 0
@@ -146,9 +155,10 @@ def main() -> None:
             workers,
             precision,
             arguments.compile,
-            graph and arguments.graph is not False,
-            arguments.save_minutes,
-            cache,
+            graph=graph and arguments.graph is not False,
+            kernels=triton and arguments.kernels is not False,
+            save_minutes=arguments.save_minutes,
+            cache=cache,
         )
         run, recipe = plan.run, plan.recipe
         if recipe.batch_size == AUTO and group.leads:

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, interpolate
 
 from .ddc import DDC
-from .layout import MapConv2d, channels_last
+from .layout import FromMapConv2d, MapConv2d
 from .mdcr import MDCR
 from .recompute import recomputed
 from .soa import SOA
@@ -63,14 +63,14 @@ class DBEM(nn.Module):
         super().__init__()
         channels = [width * 2**level for level in range(DEPTH + 1)]
         down = list(zip(channels[:-1], channels[1:], strict=True))
-        self.stem = nn.Conv2d(1, width, 7, padding=3)
+        self.stem = FromMapConv2d(1, width, 7, padding=3)
         self.encoder = nn.ModuleList(EncoderBlock(i, o) for i, o in down)
         self.bottleneck = nn.Sequential(MDCR(channels[-1]), SOA(channels[-1]))
         self.decoder = nn.ModuleList(DecoderBlock(i, o) for o, i in reversed(down))
         self.head = MapConv2d(width, 1, 1)
 
     def forward(self, background: Tensor) -> Tensor:
-        x = self.stem(channels_last(background))
+        x = self.stem(background)
         skips = []
         for block in self.encoder:
             x, skip = block(x)

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import conv2d, fold, unfold
 
-from .layout import MapConv2d, channels_last
+from .backend import kernels_for
+from .layout import MapConv2d, from_map
 from .recompute import recomputed
 
 GATES = 4  # f, i, o, g
@@ -53,8 +54,13 @@ def gate_update(
         edges = border(r, *weights)
         cell, clutter = _FusedUpdate.apply(r, carried, kernel, bias, scaled, *edges)
         return cell, clutter + out.bias
-    update = _worded_update if r.is_cuda else _composed_update
-    cell, passed = recomputed(update, r, carried, *weights)
+    if autocast and not r.is_cuda:  # in float32, see `from_map`
+        with torch.autocast(r.device.type, enabled=False):
+            r, carried = r.float(), carried.float()
+            cell, passed = recomputed(_composed_update, r, carried, *weights)
+    else:
+        update = _worded_update if r.is_cuda else _composed_update
+        cell, passed = recomputed(update, r, carried, *weights)
     return cell, out(passed, epsilon)
 
 
@@ -91,8 +97,10 @@ def _worded_update(
 ) -> tuple[Tensor, Tensor]:
     """`gate_update` as its equations say: for GPUs, whose matrix units gain nothing from fewer
     products with one channel."""
-    u = conv2d(channels_last(r), lift, lift_bias, padding=1)
-    return _activated(conv2d(u, gates, gates_bias, padding=1), carried)
+    u = from_map(r, lift, lift_bias)
+    values = conv2d(u, gates, gates_bias, padding=1)
+    kernels = kernels_for(r, len(gates_bias))
+    return kernels.cell_update(values, carried) if kernels else _activated(values, carried)
 
 
 def _composed_update(r: Tensor, carried: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,9 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import conv2d
+
+from .backend import kernels_for
 
 
 def channels_last(maps: Tensor) -> Tensor:
@@ -15,15 +18,45 @@ def channels_last(maps: Tensor) -> Tensor:
     return maps.reshape(n, h, w, 1).permute(0, 3, 1, 2)
 
 
+def from_map(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A convolution from a map of grey levels or logits: in float32 even under autocast.
+
+    bf16 has 8 bits of mantissa: the grey levels of a dim target differ by less from those around
+    it, and a logit of -28 hides all of an image's that are added to it. The channels, which may
+    hold differences, are of autocast's type.
+
+    Shape: (N, 1, H, W), (C, 1, K, K) and (C) -> (N, C, H, W). K is odd; zeros are around.
+    """
+    kernels = kernels_for(x, len(bias))
+    if kernels:
+        return kernels.from_map(x, weight, bias)
+    padding = weight.shape[-1] // 2
+    x, device = channels_last(x), x.device.type
+    if torch.is_autocast_enabled(device):
+        with torch.autocast(device, enabled=False):
+            y = conv2d(x.float(), weight, bias, padding=padding)
+        return y.to(torch.get_autocast_dtype(device))
+    return conv2d(x, weight, bias, padding=padding)
+
+
+class FromMapConv2d(nn.Conv2d):
+    """`from_map` as a layer."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return from_map(x, self.weight, self.bias)
+
+
 class MapConv2d(nn.Conv2d):
     """A convolution to a map of grey levels or logits: in float32 even under autocast.
 
-    bf16 has 8 bits of mantissa, and the grey levels of a dim target differ by less from those
-    around it. ``scale`` (C) is a factor for each channel of the input; the weights take it.
+    ``scale`` (C) is a factor for each channel of the input; the weights take it.
     """
 
     def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
         weight = self.weight if scale is None else self.weight * scale.view(1, -1, 1, 1)
+        kernels = kernels_for(x, x.shape[1])
+        if kernels:
+            return kernels.to_map(x, weight, self.bias)
         if torch.is_autocast_enabled(x.device.type):
             with torch.autocast(x.device.type, enabled=False):
                 return self._conv_forward(x.float(), weight, self.bias)

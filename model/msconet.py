@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .bsgu import BSGU
 from .dbem import DBEM, DEPTH
-from .layout import MapConv2d, channels_last
+from .layout import FromMapConv2d, MapConv2d
 from .recompute import normalised
 
 STRIDE = 2**DEPTH  # heights and widths inside the network are multiples of this
@@ -34,13 +34,14 @@ class Reconstruct(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
         layers: list[nn.Module] = []
-        for in_channels in (1, channels, channels):
-            conv = nn.Conv2d(in_channels, channels, 3, padding=1)
+        for k in range(3):
+            kind, in_channels = (nn.Conv2d, channels) if k else (FromMapConv2d, 1)
+            conv = kind(in_channels, channels, 3, padding=1)
             layers += [conv, nn.BatchNorm2d(channels), nn.ReLU()]
         self.layers = nn.Sequential(*layers, MapConv2d(channels, 1, 3, padding=1))
 
     def forward(self, explained: Tensor) -> Tensor:
-        x = self.layers[0](channels_last(explained))
+        x = self.layers[0](explained)
         for k in range(1, len(self.layers), 3):
             bn, relu, conv = self.layers[k : k + 3]
             x = normalised(bn, nn.Sequential(relu, conv), x)

@@ -17,6 +17,9 @@ from utils.options import run_door
 settings.register_profile("project", deadline=None, derandomize=True)
 settings.load_profile("project")
 
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # before Triton is imported: its kernels run on the CPU
+
 torch.set_num_threads(1)  # the maps are small: threads cost more than they bring
 
 

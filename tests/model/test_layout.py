@@ -1,6 +1,6 @@
 import torch
 
-from model.layout import MapConv2d, channels_last
+from model.layout import FromMapConv2d, MapConv2d, channels_last
 
 from .test_msconet import random_net
 
@@ -24,6 +24,19 @@ def test_maps_are_float32_under_autocast():
     )
 
 
+def test_convolutions_from_maps_see_small_differences_under_autocast():
+    conv = FromMapConv2d(1, 4, 3, padding=1)
+    torch.nn.init.zeros_(conv.bias)
+    conv.weight.data -= conv.weight.mean((2, 3), keepdim=True)  # differences of neighbours
+    x = 1 + torch.rand(1, 1, 8, 8) / 1000  # bf16 knows none of these
+    with torch.autocast("cpu", torch.bfloat16):
+        found = conv(x)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(
+        found[..., 1:-1, 1:-1].float(), conv(x)[..., 1:-1, 1:-1], rtol=0.01, atol=1e-6
+    )
+
+
 def test_the_network_under_autocast():
     net = random_net(3, stages=2, width=4)
     images = torch.rand(1, 1, 64, 64)
@@ -33,4 +46,4 @@ def test_the_network_under_autocast():
             found = net(images)
     assert all(m.dtype == torch.float32 for m in found)
     for a, b in zip(found, exact, strict=True):
-        assert (a - b).abs().max() < 0.05 * b.abs().max()
+        assert (a - b).abs().max() < 0.02 * b.abs().max()

@@ -1,6 +1,7 @@
 """Where and how fast to train: device, precision, memory layout. Nothing here is a recipe's."""
 
 import contextlib
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any
 
 import torch
 from torch import nn
+
+from model.backend import use_kernels
 
 from ..options import InputError
 from ..precision import autocast, set_products
@@ -20,6 +23,7 @@ class Runtime:
     precision: str = "fp32"  # of PRECISIONS, but auto
     compiled: bool = False
     graph: bool = False  # replay a step's kernels as one CUDA graph
+    kernels: bool = False  # compute by model/kernels.py where that runs
     save_minutes: float = 10.0  # from one checkpoint within an epoch to the next
     cache: Path | None = None  # folder of decoded images; None: decode them every time
 
@@ -33,6 +37,10 @@ class Runtime:
         if self.device.index is not None:
             torch.cuda.set_device(self.device)
         set_products(self.precision)
+        try:
+            use_kernels(self.device if self.kernels else None)
+        except RuntimeError as error:
+            warnings.warn(f"without the Triton kernels, which is slower: {error}", stacklevel=2)
 
     def move(self, module: nn.Module) -> nn.Module:
         return module.to(self.device, memory_format=torch.channels_last)
