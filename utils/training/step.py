@@ -38,12 +38,12 @@ class Average:
     """
 
     def __init__(self, net: MSCoNet, decay: float):
-        self.net = copy.deepcopy(net).requires_grad_(False)
+        self._net = copy.deepcopy(net).requires_grad_(False)
         self.decay = decay
         self.updates = 0
-        self._parameters = list(self.net.parameters()), list(net.parameters())
+        self._parameters = list(self._net.parameters()), list(net.parameters())
         buffers: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
-        for own, current in zip(self.net.buffers(), net.buffers(), strict=True):
+        for own, current in zip(self._net.buffers(), net.buffers(), strict=True):
             pair = buffers.setdefault(own.dtype, ([], []))
             pair[0].append(own)
             pair[1].append(current)
@@ -54,15 +54,20 @@ class Average:
         n = self.updates
         decay = min(self.decay, (1 + n) / (10 + n)) if n else 0.0
         torch._foreach_lerp_(*self._parameters, 1 - decay)
+        self.updates += 1
+
+    @property
+    @torch.no_grad()
+    def net(self) -> MSCoNet:
         for own, current in self._buffers:
             torch._foreach_copy_(own, current)
-        self.updates += 1
+        return self._net
 
     def state(self) -> dict[str, Any]:
         return {"net": self.net.state_dict(), "updates": self.updates}
 
     def load(self, state: dict[str, Any]) -> None:
-        self.net.load_state_dict(state["net"])
+        self._net.load_state_dict(state["net"])
         self.updates = int(state["updates"])
 
 
@@ -106,6 +111,8 @@ class Trainee:
         self.optimizer = Adam(self.parameters, recipe.lr, fused=fused)
         self.schedule = LambdaLR(self.optimizer, lambda step: _rate(step, recipe, per_epoch))
         self.scaler = torch.amp.GradScaler(runtime.device.type, enabled=runtime.precision == "fp16")
+        # only the fused one can pass over a step without asking the processor
+        self.queues = fused and not self.scaler.is_enabled()
         self.graph: Replayed | None = None
         if runtime.graph:
             compute = partial(gradient, self, recipe, runtime)
@@ -151,11 +158,19 @@ class Trainee:
 
 
 def train_step(
-    trainee: Trainee, recipe: Recipe, runtime: Runtime, images: Tensor, masks: Tensor
+    trainee: Trainee,
+    recipe: Recipe,
+    runtime: Runtime,
+    images: Tensor,
+    masks: Tensor,
+    meanwhile: Callable[[], None] | None = None,
 ) -> dict[str, float]:
     """One step: loss(T, mask) + tau * MSE(D_K, image); its values for the log.
 
     Where the loss or its gradient is not finite the weights stay, and "loss" is not finite.
+
+    Args:
+        meanwhile: what the processor does while a GPU computes.
     """
     rate = trainee.schedule.get_last_lr()[0]
     if not trainee.net.training:
@@ -164,17 +179,21 @@ def train_step(
         values = gradient(trainee, recipe, runtime, images, masks)
     else:
         values = trainee.graph(images, masks)
+    if trainee.queues:
+        # as a scaler says it: what is not finite passes over the step
+        trainee.optimizer.found_inf = 1 - values[:2].isfinite().all().float()
+        _update(trainee)
+    if meanwhile:
+        meanwhile()
     # at once: the processor waits for the GPU here
     value, norm, segmentation, reconstruction, *losses = values.tolist()
     # the scaler passes over steps whose gradient overflows in fp16, and halves its factor, which
     # begins at 65536: below 1 it was no overflow
     overflow = trainee.scaler.is_enabled() and trainee.scaler.get_scale() >= 1
     if math.isfinite(value) and (math.isfinite(norm) or overflow):
-        trainee.scaler.step(trainee.optimizer)
-        trainee.scaler.update()
+        if not trainee.queues:
+            _update(trainee)
         trainee.schedule.step()
-        if trainee.averaged:
-            trainee.averaged.update()
     else:
         value = math.nan
     stages_values = {}
@@ -187,6 +206,14 @@ def train_step(
         "gradient_norm": norm,
         "lr": rate,
     } | stages_values
+
+
+def _update(trainee: Trainee) -> None:
+    """The weights, by their gradients."""
+    trainee.scaler.step(trainee.optimizer)
+    trainee.scaler.update()
+    if trainee.averaged:
+        trainee.averaged.update()
 
 
 def gradient(

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple, NoReturn
@@ -267,9 +268,12 @@ class _Training:
         progress, batches, device = self.progress, self.batches, self.runtime.device
         batches.epoch, batches.start = progress.epoch, progress.step
         began, first = time.perf_counter(), progress.step
+        log = None
         for images, masks, names in _loaded(loader, batches, self.images):
             step = (progress.epoch - 1) * batches.per_epoch + progress.step
-            values = train_step(self.trainee, self.recipe, self.runtime, images, masks)
+            # the step before is logged while the GPU computes this one
+            values = train_step(self.trainee, self.recipe, self.runtime, images, masks, log)
+            log = None
             finite, stopped = math.isfinite(values["loss"]), self.signals.received is not None
             failed, stopped = self.group.any([not finite, stopped], device)
             if failed:
@@ -284,16 +288,21 @@ class _Training:
             took = time.perf_counter() - began
             values["images_per_s"] = (progress.step - first) * batches.batch_size / took
             values["memory_mib"] = memory_mib(device)
-            self.record.scalars({f"training/{k}": v for k, v in values.items()}, step)
+            named = {f"training/{k}": v for k, v in values.items()}
+            log = partial(self.record.scalars, named, step)
             bar.set_postfix(loss=f"{values['loss']:.4f}", refresh=False)
             bar.update()
-            if progress.step == batches.per_epoch:
-                break  # the epoch is saved with its validation
+            last = progress.step == batches.per_epoch  # it is saved with the epoch's validation
+            due = stopped or self._unsaved_for(math.inf)
+            if last or due:
+                log()
+                log = None
+            if last:
+                break
+            if due:
+                self.save()
             if stopped:
-                self.save()
                 self._stop()
-            if self._unsaved_for(math.inf):
-                self.save()
 
     def _choose(self) -> str:
         """Validate; keep the weights if they are the best so far. Returns a part of the log."""

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from utils.training.distributed import TrainingGroup
 from utils.training.recipes import RECIPES
@@ -26,6 +27,51 @@ def test_a_graph_takes_the_same_steps():
         losses.append([values["loss"] for values in steps])
     assert trainee.graph.graph is not None
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+def test_steps_that_are_queued_are_the_same():
+    """As on a GPU, before the processor knows whether they are to be taken."""
+    recipe = replace(RECIPES["default"], stages=1, width=4, crop_size=32)
+    runtime = Runtime(torch.device("cpu"))
+    images = torch.rand(4, 2, 1, 32, 32)
+    images[2, 0, 0, 3, 3] = torch.nan
+    results = []
+    for queues in (False, True):
+        trainee = Trainee(recipe, runtime, TrainingGroup.alone(), per_epoch=8)
+        trainee.optimizer.param_groups[0]["fused"], trainee.queues = True, queues
+        for batch in images:
+            for module in trainee.net.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.reset_running_stats()  # of the image that is no number
+            train_step(trainee, recipe, runtime, batch, (batch > 0.99).float())
+            results.append([p.clone() for p in trainee.parameters])
+    assert all(torch.equal(*pair) for pair in zip(results[2], results[1], strict=True))
+    assert not all(torch.equal(*pair) for pair in zip(results[1], results[0], strict=True))
+    for before, queued in zip(results[:4], results[4:], strict=True):
+        assert all(torch.equal(*pair) for pair in zip(before, queued, strict=True))
+    steps = {int(state["step"]) for state in trainee.optimizer.state.values()}
+    assert steps == {3}
+
+
+def test_the_processor_works_while_the_gpu_computes(monkeypatch):
+    recipe = replace(RECIPES["default"], stages=1, width=4, crop_size=32)
+    runtime = Runtime(torch.device("cpu"))
+    trainee = Trainee(recipe, runtime, TrainingGroup.alone(), per_epoch=8)
+    order = []
+
+    class Values(list):
+        def tolist(self):
+            order.append("waits")
+            return list(self)
+
+    def queued(*arguments):
+        order.append("queues")
+        return Values([1.0, torch.nan, 1.0, 1.0, 1.0])
+
+    monkeypatch.setattr("utils.training.step.gradient", queued)
+    images = torch.rand(2, 1, 32, 32)
+    train_step(trainee, recipe, runtime, images, images, lambda: order.append("works"))
+    assert order == ["queues", "works", "waits"]
 
 
 class Calls:
