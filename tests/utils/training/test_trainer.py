@@ -643,9 +643,11 @@ def test_a_gradient_that_stays_infinite_in_fp16_stops_it(monkeypatch):
 def test_a_loss_that_is_not_finite_stops_it_with_the_names(data_root, tmp_path, monkeypatch):
     step, calls = trainer.train_step, []
 
-    def poisoned(trainee, recipe, runtime, images, masks):
+    def poisoned(trainee, recipe, runtime, images, masks, *rest):
         calls.append(1)
-        return step(trainee, recipe, runtime, images * (np.nan if len(calls) == 4 else 1), masks)
+        return step(
+            trainee, recipe, runtime, images * (np.nan if len(calls) == 4 else 1), masks, *rest
+        )
 
     monkeypatch.setattr(trainer, "train_step", poisoned)
     message = r"not finite at step 3 on trainval\d+, .*last good weights; try a lower --lr"
