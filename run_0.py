@@ -53,6 +53,11 @@ def main() -> None:
         "--resume", type=Path, metavar="RUN", help="go on with the run in this folder"
     )
     parser.add_argument(
+        "--finish",
+        action="store_true",
+        help="with --resume: train no further; score the best weights so far on the test split",
+    )
+    parser.add_argument(
         "--weights",
         type=Path,
         metavar="FILE",
@@ -118,6 +123,8 @@ def main() -> None:
     named = (arguments.recipe, arguments.dataset, arguments.output, arguments.weights)
     if arguments.resume and (given or any(named)):
         raise InputError("--resume takes no options but --data-root and those of how to compute")
+    if arguments.finish and not arguments.resume:
+        raise InputError("--finish: name the run that it ends, with --resume")
     group = TrainingGroup(arguments.device)
     device = group.device
     triton = device.type == "cuda" and find_spec("triton") is not None
@@ -174,6 +181,7 @@ def main() -> None:
             origin=plan.origin,
             start=plan.start,
             resume=plan.resume,
+            finish=arguments.finish,
         )
     except torch.cuda.OutOfMemoryError as error:
         raise InputError(

@@ -167,6 +167,7 @@ def test_unknown_and_senseless_options(refused, data_root):
     assert "needs a GPU" in refused("run_0", *tiny, "--device", "cpu", "--precision", "fp16")
     assert "for one GPU" in refused("run_0", *tiny, "--device", "cpu", "--graph")
     assert "for a GPU" in refused("run_0", *tiny, "--device", "cpu", "--kernels")
+    assert "with --resume" in refused("run_0", *tiny, "--finish")
     auto = refused("run_0", *tiny, "--device", "cpu", "--batch-size", "auto")
     assert "measures a GPU's memory" in auto
     assert "no run folder" in refused("run_0", "--resume", data_root)

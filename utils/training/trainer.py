@@ -68,6 +68,7 @@ def train(
     origin: dict[str, Any] | None = None,
     start: MSCoNet | None = None,
     resume: bool = False,
+    finish: bool = False,
 ) -> None:
     """Train on ``<dataset>/trainval``.
 
@@ -85,9 +86,11 @@ def train(
         origin: further entries of config.json and of what the checkpoints say of themselves.
         start: weights to begin with, of a network of the recipe's size; None: random ones.
         resume: go on from last.pkl.
+        finish: train no further; the run ends with the best weights so far.
 
     Raises:
-        InputError: a bad data set, a folder that cannot be written, a loss that is not finite.
+        InputError: a bad data set, a folder that cannot be written, a loss that is not finite;
+            nothing yet to finish with.
         Stopped: a signal asked for it; the state is saved.
     """
     group = group or TrainingGroup.alone()
@@ -107,6 +110,8 @@ def train(
     resume = resume and ((run / "last.pkl").exists() or (run / "best.pkl").exists())
     if resume:
         progress = _resume(trainee, recipe, run, images.data_sha256)
+    if finish and not progress.best:
+        raise InputError(f"{run}: no epoch is validated yet; go on without --finish")
     done = (progress.epoch - 1) * batches.per_epoch + progress.step
     about = {"dataset": dataset.name, "data_sha256": images.data_sha256, "recipe": asdict(recipe)}
     about |= (origin or {}) | {"image_size": recipe.resized_to, "range": recipe.range}
@@ -117,7 +122,8 @@ def train(
         record.session()
         if not resume:
             training.begin(dataset)
-        training.epochs(done)
+        if not finish and not progress.finished:
+            training.epochs(done)
         training.finish()
 
 

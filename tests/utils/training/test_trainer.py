@@ -403,6 +403,34 @@ def test_asked_to_stop_it_saves_first(data_root, tmp_path, monkeypatch, number):
     assert torch.equal(everything(train(data_root, tmp_path / "run", resume=True)), whole)
 
 
+def test_a_run_can_be_ended_before_its_last_epoch(data_root, tmp_path, monkeypatch):
+    step, calls = trainer.train_step, []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == stop_at:
+            raise KeyboardInterrupt
+        return step(*arguments)
+
+    run = tmp_path / "run"
+    how = {"runtime": Runtime(torch.device("cpu"), save_minutes=0), "resume": True, "finish": True}
+    monkeypatch.setattr(trainer, "train_step", interrupted)
+    stop_at = 2
+    with pytest.raises(KeyboardInterrupt):
+        train(data_root, run, save_minutes=0)
+    with pytest.raises(InputError, match="no epoch is validated yet"):
+        trainer.train(RECIPE, data_root / "tiny", run, **how)
+    stop_at = 7
+    with pytest.raises(KeyboardInterrupt):
+        train(data_root, run, save_minutes=0, resume=True)
+    trainer.train(RECIPE, data_root / "tiny", run, **how)
+    log = (run / "log.txt").read_text()
+    assert log.count("\ntest, epoch") == 1 and "epoch   3/3" not in log
+    assert json.loads((run / "summary.json").read_text())["finished"]
+    train(data_root, run, resume=True)  # it stays ended
+    assert (run / "log.txt").read_text() == log and len(calls) == 7
+
+
 PROGRAM = """
 import os, sys, torch
 from pathlib import Path
