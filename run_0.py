@@ -106,7 +106,7 @@ def main() -> None:
     how.add_argument(
         "--kernels",
         action=argparse.BooleanOptionalAction,
-        help="compute by Triton kernels what cuDNN is slow at (default: on a GPU where they run)",
+        help="compute by Triton kernels what cuDNN is slow at, where they run (default: on a GPU)",
     )
     how.add_argument(
         "--save-minutes",

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d
 
+# earlier compilers give kernels maps of other strides than they ask for
+_COMPILABLE = tuple(int(n) for n in torch.__version__.split(".")[:2]) >= (2, 7)
 _kernels: ModuleType | None = None
 
 
@@ -24,6 +26,8 @@ def use_kernels(device: torch.device | None) -> None:
     try:
         from . import kernels
 
+        if device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
+            raise RuntimeError("they need a GPU of compute capability 8.0 or later")
         _compare(kernels, device)
     except Exception as error:  # Triton, its compiler and the driver have many of their own
         raise RuntimeError(str(error).strip().split("\n")[0]) from error
@@ -33,6 +37,8 @@ def use_kernels(device: torch.device | None) -> None:
 def kernels_for(x: Tensor, channels: int) -> ModuleType | None:
     """The kernels, if they are to compute a map of so many channels and of x's other sizes."""
     if _kernels is None or not x.is_cuda or not torch.is_grad_enabled():
+        return None
+    if torch.compiler.is_compiling() and not _COMPILABLE:
         return None
     n, _, height, width = x.shape
     return _kernels if n * height * width * channels < 2**31 else None  # they count in 32 bits
@@ -58,28 +64,32 @@ def _compare(kernels: ModuleType, device: torch.device) -> None:
         return cell, o.sigmoid() * cell.tanh()
 
     generator = torch.Generator().manual_seed(0)
-    cases = {
-        "from_map": (
+    cases = [
+        (
+            "from_map",
             lambda x, w, b: conv2d(x, w, b, padding=3),
             (values(2, 1, 16, 16), values(16, 1, 7, 7), values(16)),
         ),
-        "to_map": (
+        (
+            "to_map",
             lambda x, w, b: conv2d(x, w, b, padding=1),
             (values(2, 16, 16, 16), values(1, 16, 3, 3), values(1)),
         ),
-        "cross": (
+        (
+            "cross",
             cross,
             (values(2, 16, 16, 16), values(16, 1, 7, 1), values(16, 1, 1, 7), values(16)),
         ),
-        "cell_update": (cell_update, (values(2, 64, 16, 16), values(2, 16, 16, 16))),
-    }
-    for name, (plain, arguments) in cases.items():
+        ("cell_update", cell_update, (values(2, 64, 16, 16), values(2, 16, 16, 16))),
+        ("cell_update", cell_update, (values(2, 64, 16, 16), values(1, 16, 1, 1))),
+    ]
+    for name, plain, arguments in cases:
         found, expected = (
             _with_gradients(function, arguments) for function in (getattr(kernels, name), plain)
         )
         for a, b in zip(found, expected, strict=True):
             if not (a - b).norm() < 0.01 * b.norm():  # TF32 is finer; nan is not
-                raise RuntimeError(f"its {name} is wrong on this GPU")
+                raise RuntimeError(f"{name} is wrong on this GPU")
 
 
 def _with_gradients(function, arguments: tuple[Tensor, ...]) -> list[Tensor]:

@@ -30,7 +30,7 @@ class DDC(nn.Module):
         return x + self.vertical(x) + self.horizontal(x)
 
     def as_cross(self, x: Tensor) -> Tensor:
-        """The same by one 7x7 convolution, for GPUs.
+        """The same by one 7x7 convolution, for GPUs where `kernels` do not serve.
 
         cuDNN turns maps in the channels_last layout around for kernels of 7x1 and 1x7, forward and
         backward, but not for 7x7: a third of a training step's time went into that.

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from triton import language as tl
 
-_PIXELS = 2048  # values of a tile: pixels x channels
+_TILE = 2048  # values: pixels x channels
 _PROGRAMS = 528  # that sum over pixels: four for each multiprocessor of a large GPU
 
 
@@ -103,7 +103,7 @@ def _fan_out(
     channels, k, (h, w) = weight.numel() // weight.shape[-1] ** 2, weight.shape[-1], x.shape[2:]
     y = _like(x, channels, dtype)
     side = _power(channels)
-    block = max(16, _PIXELS // side)
+    block = max(16, _TILE // side)
     grid = (triton.cdiv(x.numel(), block),)
     _fan_out_kernel[grid](
         x, weight, weight if bias is None else bias, y, h, w, x.numel(),
@@ -117,7 +117,7 @@ def _fan_in(x: Tensor, weight: Tensor, bias: Tensor | None, flip: bool) -> Tenso
     channels, k, (h, w) = x.shape[1], weight.shape[-1], x.shape[2:]
     y = _like(x, 1, torch.float32)
     side = _power(channels)
-    block = max(16, _PIXELS // side)
+    block = max(16, _TILE // side)
     grid = (triton.cdiv(y.numel(), block),)
     _fan_in_kernel[grid](
         x, weight, weight if bias is None else bias, y, h, w, y.numel(),
@@ -130,7 +130,7 @@ def _products(one: Tensor, many: Tensor, weight: Tensor) -> tuple[Tensor, Tensor
     """Sums over all pixels p of one(p + tap) many(p, c), (C, K x K), and of many(p, c), (C)."""
     channels, k, (h, w) = many.shape[1], weight.shape[-1], many.shape[2:]
     taps, side = _power(k * k + 1, 16), _power(channels, 16)
-    block = max(16, _PIXELS // max(taps, side))
+    block = max(16, _TILE // max(taps, side))
     chunk, programs = _chunks(one.numel(), block)
     sums = torch.empty(programs, side, taps, device=many.device)
     exact = not torch.backends.cudnn.allow_tf32
@@ -162,7 +162,7 @@ class _Cross(torch.autograd.Function):
         d_x = _crossed(d_y, vertical, horizontal, None, flip=True)
         n, c, h, w = x.shape
         side = min(_power(c), 32)
-        block = max(16, _PIXELS // 2 // side)
+        block = max(16, _TILE // 2 // side)
         pixels = n * h * w
         chunk, programs = _chunks(pixels, block)
         sums = torch.empty(programs, 15, c, device=x.device)
@@ -179,7 +179,7 @@ def _crossed(
     n, c, h, w = x.shape
     y = torch.empty_like(x)
     side = min(_power(c), 32)
-    block = max(16, _PIXELS // side)
+    block = max(16, _TILE // side)
     pixels = n * h * w
     grid = (triton.cdiv(pixels, block), triton.cdiv(c, side))
     _cross_kernel[grid](
@@ -198,7 +198,7 @@ class _CellUpdate(torch.autograd.Function):
         cell, passed = (_like(gates, channels, gates.dtype) for _ in range(2))
         pixels = cell.numel() // channels
         side = _power(channels)
-        block = max(16, _PIXELS // side)
+        block = max(16, _TILE // side)
         _cell_kernel[(triton.cdiv(pixels, block),)](
             gates, carried, cell, passed, pixels, channels, varies, block, side
         )
@@ -218,7 +218,7 @@ class _CellUpdate(torch.autograd.Function):
         d_gates = torch.empty_like(gates)
         pixels = gates.numel() // gates.shape[1]
         side = _power(channels)
-        block = max(16, _PIXELS // 2 // side)
+        block = max(16, _TILE // 2 // side)
         chunk, programs = _chunks(pixels, block)
         d_carried = (
             torch.empty_like(carried)

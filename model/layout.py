@@ -19,7 +19,8 @@ def channels_last(maps: Tensor) -> Tensor:
 
 
 def from_map(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """A convolution from a map of grey levels or logits: in float32 even under autocast.
+    """A convolution from a map of grey levels or logits: in float32 even under autocast (cuDNN's
+    products may be of TF32, with 10 bits of mantissa).
 
     bf16 has 8 bits of mantissa: the grey levels of a dim target differ by less from those around
     it, and a logit of -28 hides all of an image's that are added to it. The channels, which may

@@ -22,7 +22,7 @@ from utils.files import read_json, write_bytes
 from utils.options import InputError, Parser, run_door
 
 _SCENES = 16  # that the rounded weights are tried on
-_TOLERANCE = 0.05  # of a probability; beyond it they stay in full precision
+_TOLERANCE = 0.1  # of a probability; beyond it they stay in full precision
 
 
 def main() -> None:

@@ -59,7 +59,7 @@ def test_a_kernel_that_is_wrong_is_not_used(monkeypatch):
     backend.use_kernels(DEVICE)
     assert backend._kernels is kernels
     monkeypatch.setattr(kernels, "to_map", lambda x, w, b: 1.1 * same_padding(x, w, b))
-    with pytest.raises(RuntimeError, match="its to_map is wrong on this GPU"):
+    with pytest.raises(RuntimeError, match="to_map is wrong on this GPU"):
         backend.use_kernels(DEVICE)
     assert backend._kernels is None
 

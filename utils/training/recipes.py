@@ -133,7 +133,8 @@ _OF_DATASET = {
     ("published", "sirst_aug"): {"augment": True},
     ("default", "SIRST"): _SHORT | {"epochs": 170, "val_every": 5},
     ("default", "IRSTD-1k"): _SHORT | {"crop_size": 0, "epochs": 35, "val_every": 4},
-    ("default", "NUDT-SIRST"): _SHORT | {"epochs": 55, "restart": 43, "val_every": 4},
+    ("default", "NUDT-SIRST"): _SHORT
+    | {"stages": 3, "jitter": 0.0, "epochs": 280, "val_every": 10},
 }
 
 _NEEDS = {  # an option: what must hold for it to be read

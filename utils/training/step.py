@@ -59,6 +59,7 @@ class Average:
     @property
     @torch.no_grad()
     def net(self) -> MSCoNet:
+        """With the buffers that the network has now."""
         for own, current in self._buffers:
             torch._foreach_copy_(own, current)
         return self._net
@@ -167,7 +168,8 @@ def train_step(
 ) -> dict[str, float]:
     """One step: loss(T, mask) + tau * MSE(D_K, image); its values for the log.
 
-    Where the loss or its gradient is not finite the weights stay, and "loss" is not finite.
+    Where the loss or its gradient is not finite the network's weights stay, and "loss" is not
+    finite.
 
     Args:
         meanwhile: what the processor does while a GPU computes.

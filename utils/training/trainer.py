@@ -110,8 +110,11 @@ def train(
     resume = resume and ((run / "last.pkl").exists() or (run / "best.pkl").exists())
     if resume:
         progress = _resume(trainee, recipe, run, images.data_sha256)
-    if finish and not progress.best:
-        raise InputError(f"{run}: no epoch is validated yet; go on without --finish")
+    if finish:
+        if not (run / "best.pkl").exists():
+            raise InputError(f"{run}: no epoch is validated yet; go on without --finish")
+        info = checkpoint.load(run / "best.pkl").info
+        progress.best = info[recipe.selection] | {"epoch": info["epoch"]}  # last.pkl may be older
     done = (progress.epoch - 1) * batches.per_epoch + progress.step
     about = {"dataset": dataset.name, "data_sha256": images.data_sha256, "recipe": asdict(recipe)}
     about |= (origin or {}) | {"image_size": recipe.resized_to, "range": recipe.range}
