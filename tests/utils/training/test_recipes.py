@@ -41,10 +41,10 @@ def test_our_recipe_and_that_of_the_built_in_data():
     assert recipe_name("builtin") == "demo" and recipe_name("NUDT-SIRST") == "default"
 
 
-@pytest.mark.parametrize("name", ["SIRST", "irstd1k", "nudt"])
-def test_sets_with_shipped_weights_have_the_recipe_of_these(name):
+@pytest.mark.parametrize(("name", "stages"), [("SIRST", 2), ("irstd1k", 2), ("nudt", 3)])
+def test_sets_with_shipped_weights_have_the_recipe_of_these(name, stages):
     recipe = recipe_for("default", name)
-    assert recipe.stages == 2 and recipe.loss == "soft_iou_pooled"
+    assert recipe.stages == stages and recipe.loss == "soft_iou_pooled"
     assert recipe.selection == "validation"
     assert recipe_for("published", name) == Recipe()
 
