@@ -100,7 +100,7 @@ def _worded_update(
     u = from_map(r, lift, lift_bias)
     values = conv2d(u, gates, gates_bias, padding=1)
     kernels = kernels_for(r, len(gates_bias))
-    return kernels.cell_update(values, carried) if kernels else _activated(values, carried)
+    return kernels.cell_update(values, carried) if kernels else activated(values, carried)
 
 
 def _composed_update(r: Tensor, carried: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -109,10 +109,10 @@ def _composed_update(r: Tensor, carried: Tensor, *weights: Tensor) -> tuple[Tens
     top, bottom, left, right = border(r, *weights)
     inner = conv2d(r, kernel, bias, padding=1)  # all but the outermost line
     middle = torch.cat([left[:, :, 1:-1], inner, right[:, :, 1:-1]], dim=3)
-    return _activated(torch.cat([top, middle, bottom], dim=2), carried)
+    return activated(torch.cat([top, middle, bottom], dim=2), carried)
 
 
-def _activated(gates: Tensor, carried: Tensor) -> tuple[Tensor, Tensor]:
+def activated(gates: Tensor, carried: Tensor) -> tuple[Tensor, Tensor]:
     """The new cell state, and what the output gate lets through of it."""
     f, i, o, g = gates.chunk(GATES, dim=1)
     cell = f.sigmoid() * carried + i.sigmoid() * g.tanh()

@@ -6,21 +6,26 @@ their maps take to be read and written. All maps here are in the channels_last l
 float32 and in the same order each time. `backend.use_kernels` decides whether they serve.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import triton
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import conv2d
 from triton import language as tl
+
+from .ddc import Cross
+from .gates import activated
 
 _TILE = 2048  # values: pixels x channels
 _PROGRAMS = 528  # that sum over pixels: four for each multiprocessor of a large GPU
 
 
-def from_map(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def from_map(x: Tensor, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> Tensor:
     """Convolution of (N, 1, H, W) by (C, 1, K, K), K odd, zeros around, to (N, C, H, W)."""
-    return _FromMap.apply(x, weight, bias, _autocast_dtype(x))
+    return _FromMap.apply(x, weight, bias, dtype)
 
 
 def to_map(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -41,10 +46,61 @@ def cell_update(gates: Tensor, carried: Tensor) -> tuple[Tensor, Tensor]:
     return _CellUpdate.apply(gates, carried)
 
 
-def _autocast_dtype(x: Tensor) -> torch.dtype:
-    if torch.is_autocast_enabled(x.device.type):
-        return torch.get_autocast_dtype(x.device.type)
-    return x.dtype
+def check(device: torch.device) -> None:
+    """Compare each with what it stands for, in a small case.
+
+    Raises:
+        RuntimeError: one is wrong on this device; Triton raises errors of its own.
+    """
+    generator = torch.Generator().manual_seed(0)
+
+    def values(*shape: int) -> Tensor:
+        x = torch.randn(shape, generator=generator).to(device, torch.bfloat16).float()
+        if len(shape) == 4 and shape[0] == 2:
+            x = _last(x)
+        return x.requires_grad_()
+
+    def plain_cross(x: Tensor, vertical: Tensor, horizontal: Tensor, bias: Tensor) -> Tensor:
+        kernel = Cross.apply(vertical, horizontal, 1.0)
+        return conv2d(x, kernel, bias, padding=3, groups=x.shape[1])
+
+    cases: list[tuple[str, Callable[..., Any], Callable[..., Any], tuple[Tensor, ...]]] = [
+        (
+            "from_map",
+            lambda x, w, b: from_map(x, w, b, x.dtype),
+            lambda x, w, b: conv2d(x, w, b, padding=3),
+            (values(2, 1, 16, 16), values(16, 1, 7, 7), values(16)),
+        ),
+        (
+            "to_map",
+            to_map,
+            lambda x, w, b: conv2d(x, w, b, padding=1),
+            (values(2, 16, 16, 16), values(1, 16, 3, 3), values(1)),
+        ),
+        (
+            "cross",
+            cross,
+            plain_cross,
+            (values(2, 16, 16, 16), values(16, 1, 7, 1), values(16, 1, 1, 7), values(16)),
+        ),
+        *(
+            ("cell_update", cell_update, activated, (values(2, 64, 16, 16), values(*carried)))
+            for carried in ((2, 16, 16, 16), (1, 16, 1, 1))
+        ),
+    ]
+    for name, kernel, plain, arguments in cases:
+        found, expected = (with_gradients(f, arguments) for f in (kernel, plain))
+        for a, b in zip(found, expected, strict=True):
+            if not (a - b).norm() < 0.01 * b.norm():  # TF32 is finer; nan is not
+                raise RuntimeError(f"{name} is wrong on this GPU")
+
+
+def with_gradients(function: Callable[..., Any], arguments: tuple[Tensor, ...]) -> list[Tensor]:
+    """What a function returns, and the gradient of each argument."""
+    results = function(*arguments)
+    results = results if isinstance(results, tuple) else (results,)
+    loss = sum(x.square().sum() for x in results)
+    return [x.detach() for x in results] + list(torch.autograd.grad(loss, arguments))
 
 
 def _like(x: Tensor, channels: int, dtype: torch.dtype) -> Tensor:
@@ -233,6 +289,12 @@ class _CellUpdate(torch.autograd.Function):
 
 
 @triton.jit
+def _tap(weight, c, i, j, C: tl.constexpr, K: tl.constexpr, FLIP: tl.constexpr):
+    tap = K * K - 1 - i * K - j if FLIP else i * K + j
+    return tl.load(weight + c * K * K + tap, c < C, 0.0)[None, :]
+
+
+@triton.jit
 def _fan_out_kernel(
     x, weight, bias, y, H, W, pixels,
     C: tl.constexpr, K: tl.constexpr, FLIP: tl.constexpr, BIAS: tl.constexpr,
@@ -251,8 +313,7 @@ def _fan_out_kernel(
             right = j - K // 2
             inside = lies & (column + right >= 0) & (column + right < W)
             value = tl.load(x + p + down * W + right, inside, 0.0).to(tl.float32)
-            tap = K * K - 1 - i * K - j if FLIP else i * K + j
-            total += value[:, None] * tl.load(weight + c * K * K + tap, c < C, 0.0)[None, :]
+            total += value[:, None] * _tap(weight, c, i, j, C, K, FLIP)
     at = p[:, None] * C + c[None, :]
     tl.store(y + at, total.to(y.dtype.element_ty), exists[:, None] & (c < C)[None, :])
 
@@ -275,8 +336,7 @@ def _fan_in_kernel(
             inside = lies & (column + right >= 0) & (column + right < W)
             at = (p + down * W + right)[:, None] * C + c[None, :]
             value = tl.load(x + at, inside[:, None] & (c < C)[None, :], 0.0).to(tl.float32)
-            tap = K * K - 1 - i * K - j if FLIP else i * K + j
-            total += value * tl.load(weight + c * K * K + tap, c < C, 0.0)[None, :]
+            total += value * _tap(weight, c, i, j, C, K, FLIP)
     sums = tl.sum(total, 1)
     if BIAS:
         sums += tl.load(bias)
@@ -413,6 +473,24 @@ def _tanh(x):
 
 
 @triton.jit
+def _activations(gates, p, c, exists, C: tl.constexpr):
+    f = tl.sigmoid(_gate(gates, p, c, exists, 0, C))
+    i = tl.sigmoid(_gate(gates, p, c, exists, 1, C))
+    o = tl.sigmoid(_gate(gates, p, c, exists, 2, C))
+    g = _tanh(_gate(gates, p, c, exists, 3, C))
+    return f, i, o, g
+
+
+@triton.jit
+def _before(carried, at, c, exists, C: tl.constexpr, VARIES: tl.constexpr):
+    if VARIES:
+        before = tl.load(carried + at, exists, 0.0).to(tl.float32)
+    else:
+        before = tl.load(carried + c, c < C, 0.0).to(tl.float32)[None, :]
+    return before
+
+
+@triton.jit
 def _cell_kernel(
     gates, carried, cell, passed, pixels,
     C: tl.constexpr, VARIES: tl.constexpr, BLOCK: tl.constexpr, SIDE: tl.constexpr,
@@ -421,14 +499,8 @@ def _cell_kernel(
     c = tl.arange(0, SIDE)
     exists = (p < pixels)[:, None] & (c < C)[None, :]
     at = p[:, None] * C + c[None, :]
-    f = tl.sigmoid(_gate(gates, p, c, exists, 0, C))
-    i = tl.sigmoid(_gate(gates, p, c, exists, 1, C))
-    o = tl.sigmoid(_gate(gates, p, c, exists, 2, C))
-    g = _tanh(_gate(gates, p, c, exists, 3, C))
-    if VARIES:
-        before = tl.load(carried + at, exists, 0.0).to(tl.float32)
-    else:
-        before = tl.load(carried + c, c < C, 0.0).to(tl.float32)[None, :]
+    f, i, o, g = _activations(gates, p, c, exists, C)
+    before = _before(carried, at, c, exists, C, VARIES)
     state = f * before + i * g
     tl.store(cell + at, state.to(cell.dtype.element_ty), exists)
     tl.store(passed + at, (o * _tanh(state)).to(passed.dtype.element_ty), exists)
@@ -448,14 +520,8 @@ def _cell_backward_kernel(
         p = start + tl.arange(0, BLOCK)
         exists = (p < end)[:, None] & (c < C)[None, :]
         at = p[:, None] * C + c[None, :]
-        f = tl.sigmoid(_gate(gates, p, c, exists, 0, C))
-        i = tl.sigmoid(_gate(gates, p, c, exists, 1, C))
-        o = tl.sigmoid(_gate(gates, p, c, exists, 2, C))
-        g = _tanh(_gate(gates, p, c, exists, 3, C))
-        if VARIES:
-            before = tl.load(carried + at, exists, 0.0).to(tl.float32)
-        else:
-            before = tl.load(carried + c, c < C, 0.0).to(tl.float32)[None, :]
+        f, i, o, g = _activations(gates, p, c, exists, C)
+        before = _before(carried, at, c, exists, C, VARIES)
         tanh = _tanh(f * before + i * g)
         d_out = tl.load(d_passed + at, exists, 0.0).to(tl.float32)
         d_state = d_out * o * (1 - tanh * tanh)

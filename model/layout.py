@@ -28,15 +28,16 @@ def from_map(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
     Shape: (N, 1, H, W), (C, 1, K, K) and (C) -> (N, C, H, W). K is odd; zeros are around.
     """
+    device = x.device.type
+    autocast = torch.is_autocast_enabled(device)
+    dtype = torch.get_autocast_dtype(device) if autocast else x.dtype
     kernels = kernels_for(x, len(bias))
     if kernels:
-        return kernels.from_map(x, weight, bias)
-    padding = weight.shape[-1] // 2
-    x, device = channels_last(x), x.device.type
-    if torch.is_autocast_enabled(device):
+        return kernels.from_map(x, weight, bias, dtype)
+    x, padding = channels_last(x), weight.shape[-1] // 2
+    if autocast:
         with torch.autocast(device, enabled=False):
-            y = conv2d(x.float(), weight, bias, padding=padding)
-        return y.to(torch.get_autocast_dtype(device))
+            return conv2d(x.float(), weight, bias, padding=padding).to(dtype)
     return conv2d(x, weight, bias, padding=padding)
 
 

@@ -34,9 +34,9 @@ class Reconstruct(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
         layers: list[nn.Module] = []
-        for k in range(3):
-            kind, in_channels = (nn.Conv2d, channels) if k else (FromMapConv2d, 1)
-            conv = kind(in_channels, channels, 3, padding=1)
+        convs: list[nn.Conv2d] = [FromMapConv2d(1, channels, 3, padding=1)]
+        convs += [nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2)]
+        for conv in convs:
             layers += [conv, nn.BatchNorm2d(channels), nn.ReLU()]
         self.layers = nn.Sequential(*layers, MapConv2d(channels, 1, 3, padding=1))
 

@@ -3,7 +3,7 @@ import torch
 from torch.nn.functional import conv2d
 
 from model import backend
-from model.gates import _activated
+from model.gates import activated
 
 from .test_msconet import random_net
 
@@ -20,6 +20,10 @@ def same_padding(x, weight, bias):
     return conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
 
 
+def from_map(x, weight, bias):
+    return kernels.from_map(x, weight, bias, x.dtype)
+
+
 def last(update):
     """Of the cell state, which no stage follows, there is no gradient."""
     return lambda *arguments: update(*arguments)[1]
@@ -32,16 +36,16 @@ MAP, MAPS = (2, 1, 9, 13), (2, 3, 9, 13)
 @pytest.mark.parametrize(
     "case",
     [
-        (kernels.from_map, same_padding, MAP, (3, 1, 7, 7), (3,)),
-        (kernels.from_map, same_padding, (1, 1, 40, 3), (20, 1, 3, 3), (20,)),
+        (from_map, same_padding, MAP, (3, 1, 7, 7), (3,)),
+        (from_map, same_padding, (1, 1, 40, 3), (20, 1, 3, 3), (20,)),
         (kernels.to_map, same_padding, MAPS, (1, 3, 3, 3), (1,)),
         (kernels.to_map, same_padding, MAPS, (1, 3, 1, 1), (1,)),
         (kernels.cross, cross, MAPS, (3, 1, 7, 1), (3, 1, 1, 7), (3,)),
         (kernels.cross, cross, (1, 40, 5, 3), (40, 1, 7, 1), (40, 1, 1, 7), (40,)),
-        (kernels.cell_update, _activated, (2, 12, 9, 13), MAPS),
-        (kernels.cell_update, _activated, (2, 12, 9, 13), (1, 3, 1, 1)),
-        (last(kernels.cell_update), last(_activated), (2, 12, 9, 13), MAPS),
-        (last(kernels.cell_update), last(_activated), (2, 12, 9, 13), (1, 3, 1, 1)),
+        (kernels.cell_update, activated, (2, 12, 9, 13), MAPS),
+        (kernels.cell_update, activated, (2, 12, 9, 13), (1, 3, 1, 1)),
+        (last(kernels.cell_update), last(activated), (2, 12, 9, 13), MAPS),
+        (last(kernels.cell_update), last(activated), (2, 12, 9, 13), (1, 3, 1, 1)),
     ],
 )
 def test_each_equals_what_it_stands_for_with_its_gradients(case, monkeypatch):
@@ -49,8 +53,8 @@ def test_each_equals_what_it_stands_for_with_its_gradients(case, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     torch.manual_seed(0)
     arguments = [torch.randn(shape, device=DEVICE).requires_grad_() for shape in shapes]
-    found = backend._with_gradients(kernel, arguments)
-    expected = backend._with_gradients(plain, [x.double() for x in arguments])
+    found = kernels.with_gradients(kernel, arguments)
+    expected = kernels.with_gradients(plain, [x.double() for x in arguments])
     for a, b in zip(found, expected, strict=True):
         torch.testing.assert_close(a, b.float(), rtol=1e-4, atol=1e-4 * b.abs().max().item())
 

@@ -282,7 +282,6 @@ class _Training:
             step = (progress.epoch - 1) * batches.per_epoch + progress.step
             # the step before is logged while the GPU computes this one
             values = train_step(self.trainee, self.recipe, self.runtime, images, masks, log)
-            log = None
             finite, stopped = math.isfinite(values["loss"]), self.signals.received is not None
             failed, stopped = self.group.any([not finite, stopped], device)
             if failed:
