@@ -2,6 +2,7 @@
 
 import math
 from argparse import ArgumentTypeError
+from collections.abc import Iterator
 from typing import Literal
 
 import cv2
@@ -16,6 +17,7 @@ _PERCENTILES = (0.01, 99.99)  # passes over dead pixels, one in ten thousand
 _REACH = 4  # how many times as far from the lower one the upper limit goes for bright targets
 _WIDE = 1e38
 _SAMPLED = 2**22  # pixels looked at at once; of floats, the pixels looked at
+_SQUARE = {"kernel": np.ones((2, 2), np.uint8), "borderType": cv2.BORDER_REFLECT_101}
 
 
 def level_range(text: str) -> Range:
@@ -53,9 +55,9 @@ def limits(levels: np.ndarray, choice: Range) -> Limits:
         choice: "full": all that the type can hold, which for float32 is [0, 1]. "percentile": all
             but the darkest and the brightest ten-thousandth of the pixels; where 2x2 pixels are
             brighter, a target, up to these, but not more than four times as far from the lower
-            limit. "auto": "full" for uint8, and for deeper images that fill half of it; else
-            "percentile", for cameras that use a part of their 16 bits. Or the limits themselves:
-            those with the higher one first make dark targets bright.
+            limit. "auto": "full" for uint8, and for deeper images that fill half of it, dead
+            pixels aside; else "percentile", for cameras that use a part of their 16 bits. Or the
+            limits themselves: those with the higher one first make dark targets bright.
     """
     if isinstance(choice, tuple):
         return choice
@@ -63,7 +65,7 @@ def limits(levels: np.ndarray, choice: Range) -> Limits:
     if choice == "full" or (choice == "auto" and levels.dtype == np.uint8):
         return full
     if choice == "auto":
-        low, high = float(levels.min()), float(levels.max())
+        low, high = _darkest_square(levels), _brightest_square(levels)
         if full[0] <= low and full[1] / 2 <= high - low and high <= full[1]:
             return full
     return _percentiles(levels)
@@ -101,14 +103,23 @@ def _percentiles(levels: np.ndarray) -> Limits:
         sample = levels.ravel()[::stride].astype(np.float64)
         low, high = np.percentile(sample, _PERCENTILES).tolist()
     # a small target is less than a ten-thousandth of an image, and would be as bright as the noise
-    high = max(high, min(_brightest_target(levels), low + _REACH * (high - low)))
+    high = max(high, min(_brightest_square(levels), low + _REACH * (high - low)))
     least = max(1.0, abs(low) * 2**-20) if low == high else abs(low) * 2**-20
     return float(low), float(max(high, low + least))  # an image of one level becomes 0
 
 
-def _brightest_target(levels: np.ndarray) -> float:
+def _brightest_square(levels: np.ndarray) -> float:
     """The highest level that 2x2 pixels reach; dead pixels stand alone."""
+    return max(float(cv2.erode(band, **_SQUARE).max()) for band in _bands(levels))
+
+
+def _darkest_square(levels: np.ndarray) -> float:
+    """The lowest level that 2x2 pixels do not pass."""
+    return min(float(cv2.dilate(band, **_SQUARE).min()) for band in _bands(levels))
+
+
+def _bands(levels: np.ndarray) -> Iterator[np.ndarray]:
+    """Rows, the last of each band again in the next."""
     rows = max(1, _SAMPLED // levels.shape[1])
-    bands = (levels[start : start + rows + 1] for start in range(0, max(1, len(levels) - 1), rows))
-    square, mirror = np.ones((2, 2), np.uint8), cv2.BORDER_REFLECT_101
-    return max(float(cv2.erode(band, square, borderType=mirror).max()) for band in bands)
+    for start in range(0, max(1, len(levels) - 1), rows):
+        yield levels[start : start + rows + 1]

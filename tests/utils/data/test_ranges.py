@@ -63,6 +63,16 @@ def test_auto_stretches_a_camera_of_14_bits_and_leaves_an_image_of_16():
     assert limits(camera * np.uint16(4), "auto") == (0, 65535)
 
 
+@pytest.mark.parametrize("dead", [0, 65535])
+def test_a_dead_pixel_does_not_fill_the_range(dead):
+    camera = np.random.default_rng(0).integers(30000, 31000, (200, 300)).astype(np.uint16)
+    alive = limits(camera, "auto")
+    camera[50, 60] = dead
+    assert np.allclose(limits(camera, "auto"), alive, atol=5) and alive[0] >= 30000
+    camera[80:82, 90:92] = 65535 if dead == 0 else 0
+    assert limits(camera, "auto") == ((0, 65535) if dead == 0 else limits(camera, "percentile"))
+
+
 def test_percentiles_pass_over_dead_pixels():
     image = np.random.default_rng(0).integers(7000, 7200, (300, 300)).astype(np.uint16)
     image[5, 5], image[80, 9], image[0, 0] = 0, 65535, 65535
