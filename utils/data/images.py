@@ -121,7 +121,10 @@ def read_levels(path: Path, floats: bool = False) -> np.ndarray:
     Raises:
         InputError: no image, or of another depth.
     """
-    return grey(_stored(path, floats))
+    try:
+        return grey(_stored(path, floats))
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def read_photo(path: Path) -> np.ndarray:
@@ -262,7 +265,9 @@ def _decode(path: Path) -> np.ndarray:
     flags = cv2.IMREAD_UNCHANGED if data[:4] in _TIFF else cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
     try:
         levels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error:
+    except cv2.error as error:
+        if error.code == cv2.Error.STS_NO_MEM:
+            raise MemoryError(str(error)) from error
         levels = None
     if levels is None:
         raise InputError(f"{path}: not an image that can be decoded; replace or remove it")

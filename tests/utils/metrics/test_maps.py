@@ -60,6 +60,7 @@ def test_every_kind_of_file(tmp_path, name, values, kind, expected, are_logits):
         ("a.mat", np.array([[np.nan, 1]]), None, "NaN or infinity"),
         ("a.npy", np.array([[np.inf, 1]]), "logits", "NaN or infinity"),
         ("a.mat", np.full((2, 2), 1e300), None, "NaN or infinity"),
+        ("a.tif", np.array([[np.nan, 1]], np.float32), "logits", "NaN or infinity"),
         ("a.npy", np.zeros((2, 3, 4)), "logits", r"not float64 of shape \(2, 3, 4\)"),
         ("a.npy", np.array(["x"]), "logits", "expected a map"),
         ("a.npy", np.array([{}], object), "logits", "not a .npy file that can be read"),
