@@ -2,7 +2,8 @@
 
 import glob
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,19 +41,22 @@ def find_sources(inputs: Sequence[str], without: Path | None = None) -> list[Sou
         that ignores case, the suffix becomes a part of the name, and then a number.
 
     Raises:
-        InputError: nothing there, no image or video in it, a file name that is not text.
+        InputError: nothing there, no image or video in it, a file name that is not text, a folder
+            that may not be entered.
     """
     excluded = without.resolve() if without else None
-    found: dict[Path, str] = {}  # by resolved path: one file named twice is one source
+    found: dict[Path, str] = {}  # by resolved folder: one file named twice is one source
     for text in inputs:
-        base, paths = _expand(text)
-        checked_name(str(base.resolve()), base)
-        inside = excluded is not None and base.resolve().is_relative_to(excluded)
-        for path in paths:
-            resolved = path.resolve()
-            if excluded is None or inside or not resolved.is_relative_to(excluded):
-                name = path.relative_to(base).with_suffix("").as_posix()
-                found.setdefault(resolved, checked_name(name, base))
+        with _read_errors(text):
+            base, paths = _expand(text)
+            checked_name(str(base.resolve()), base)
+            inside = excluded is not None and base.resolve().is_relative_to(excluded)
+            for path in paths:
+                if excluded is None or inside or not path.resolve().is_relative_to(excluded):
+                    name = path.relative_to(base).with_suffix("").as_posix()
+                    # of a link, the name that it has here: what it leads to may have no suffix
+                    place = path.parent.resolve() / path.name
+                    found.setdefault(place, checked_name(name, base))
     if not found:
         raise InputError(f"{' '.join(inputs)}: no image or video ({_kinds()})")
     return sorted(Source(name, path) for path, name in _own_names(found).items())
@@ -78,6 +82,14 @@ def title(inputs: Sequence[str]) -> str:
     else:
         name = path.stem if len(inputs) == 1 else path.resolve().parent.name
     return name or "images"
+
+
+@contextmanager
+def _read_errors(text: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{error.filename or text}: cannot be read ({error.strerror})") from error
 
 
 def _expand(text: str) -> tuple[Path, list[Path]]:

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,36 @@ def test_one_stem_twice(here):
 def test_outputs_are_no_inputs(here):
     here("a.png", "results/photos/img/a.png")
     assert names(".", without=Path("results")) == ["a"]
+
+
+def test_links_go_by_their_own_names(here):
+    here("store/77aa", "f/x.png")
+    try:
+        for name in ("film.avi", "p.png", "q.png"):
+            Path("f", name).symlink_to(Path("store/77aa").resolve())
+    except OSError:
+        pytest.skip("no links here")
+    found = find_sources(["f", "f/film.avi"])
+    assert [source.name for source in found] == ["film", "p", "q", "x"]
+    assert found[0].is_video and found[1].path.name == "p.png"
+
+
+@pytest.mark.skipif(os.name == "nt" or getattr(os, "geteuid", int)() == 0, reason="may enter all")
+def test_a_folder_that_may_not_be_entered(here):
+    here("closed/a.png")
+    Path("closed").chmod(0)
+    try:
+        with pytest.raises(
+            InputError, match=r"a\.png: (cannot be read|no such file)"
+        ):
+            find_sources(["closed/a.png"])
+    finally:
+        Path("closed").chmod(0o755)
+
+
+def test_a_name_longer_than_any(here):
+    with pytest.raises(InputError, match="cannot be read|no such file"):
+        find_sources(["a" * 300 + ".png"])
 
 
 def test_nothing_there(here):
