@@ -58,7 +58,8 @@ def main() -> int:
         "--data-root",
         type=Path,
         metavar="DIR",
-        help="folder of the data sets (default: as in training, else datasets)",
+        help="folder of the data sets (default datasets; where none of them is named, that of the "
+        "training)",
     )
     parser.add_argument(
         "--split", choices=["test", "trainval"], help="of the data set (default test)"

@@ -165,6 +165,10 @@ def predict_split(predictor: Predictor, split: Path, job: Job, group: Group) -> 
     with ThreadPoolExecutor() as pool:
         deque(pool.map(read_levels, images.values()), maxlen=0)
     folder = job.folder
+    if folder.resolve() == split.parent.resolve():
+        raise InputError(
+            f"{folder}: holds the data set itself; choose another folder with --results"
+        )
     earlier = set(read_record(folder).get("images", ()))
     foreign = {path.stem for path in (folder / "mat").glob("*.mat")} - earlier - images.keys()
     if foreign:

@@ -71,7 +71,8 @@ class Journal:
         settings: what the outputs depend on.
         stamps: of the files, by name; see `stamp`.
         group: the processes of the job.
-        keep: go on with an earlier job, as far as its files are still the same.
+        keep: go on with an earlier job, as far as its files are still the same; else this job's
+            are predicted anew, and others stay that were predicted with the same settings.
         origins: folders that the files are from; none given: wherever.
 
     Raises:
@@ -101,8 +102,11 @@ class Journal:
                 "--results, or remove it"
             )
         self._keep = keep
-        earlier = self._read() if keep else {}
-        self._earlier = {n: entry for n, entry in earlier.items() if self._is_same(entry)}
+        self._earlier = {
+            name: entry
+            for name, entry in self._read(strict=keep).items()
+            if self._is_same(entry) and (keep or name not in stamps)
+        }
         group.wait()  # until all have read it
 
     def start(self) -> None:
@@ -137,7 +141,7 @@ class Journal:
         self._group.wait()
         if not self._group.leads:
             return []
-        entries = [entry for _, entry in sorted(self._read().items())]
+        entries = [entry for _, entry in sorted(self._read(strict=True).items())]
         number = 1
         for entry in entries:
             entry["image_id"] = number
@@ -173,26 +177,28 @@ class Journal:
         for path in self._folder.glob(_PARTS):
             remove(path)
 
-    def _read(self) -> dict[str, Entry]:
-        entries = {}
+    def _read(self, strict: bool) -> dict[str, Entry]:
+        """What was done with the same settings; with others, an error if strict."""
+        entries, same = {}, False
         for entry in (entry for path in self._files() for entry in self._lines(path)):
-            if "name" in entry:
+            if "settings" in entry:
+                same = entry["settings"] == self._settings
+                if strict and not same:
+                    raise self._other_settings(entry["settings"])
+            elif same:
                 entries[entry["name"]] = entry
-            elif entry["settings"].keys() != self._settings.keys():
-                raise InputError(
-                    f"{self._folder}: was made by another version; leave out --skip-existing"
-                )
-            elif entry["settings"] != self._settings:
-                differing = {
-                    key
-                    for key, value in self._settings.items()
-                    if entry["settings"].get(key) != value
-                }
-                raise InputError(
-                    f"{self._folder}: was made with other {', '.join(sorted(differing))}; "
-                    "repeat those, or leave out --skip-existing"
-                )
         return entries
+
+    def _other_settings(self, settings: Settings) -> InputError:
+        if settings.keys() != self._settings.keys():
+            return InputError(
+                f"{self._folder}: was made by another version; leave out --skip-existing"
+            )
+        differing = sorted(key for key, value in self._settings.items() if settings[key] != value)
+        return InputError(
+            f"{self._folder}: was made with other {', '.join(differing)}; "
+            "repeat those, or leave out --skip-existing"
+        )
 
     def _origins_before(self) -> set[str]:
         heads = (next(self._lines(path), {}) for path in self._files())

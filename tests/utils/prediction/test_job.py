@@ -225,6 +225,17 @@ def test_too_little_memory_to_read(run, photos, capfd, code, reason):
             run(photos, read=read)
 
 
+def test_too_little_memory_to_decode(run, photos, monkeypatch, capfd):
+    def decode(*_):
+        raise error
+
+    error = cv2.error("OpenCV(5.0.0) a.cpp:73: error: (-4:Insufficient memory) in function 'f'")
+    error.code = cv2.Error.STS_NO_MEM
+    monkeypatch.setattr(cv2, "imdecode", decode)
+    assert run(photos) == (1, 3)  # a .npy needs no decoder
+    assert capfd.readouterr().err.count("does not fit into memory") == 3
+
+
 def test_too_little_memory_to_write(run, photos, monkeypatch, capfd):
     def fail(path, logits):
         raise MemoryError
@@ -337,8 +348,13 @@ def test_outputs_of_an_earlier_job_do_not_stay(run, photos, film, tmp_path):
     left = {"images.jsonl", "overlay/own.png", "img/a_npy.png", "img/a_png.png", "img/sub/a.png"}
     assert written() == left
     # one of the images: the others are as they were, and so are their outputs
-    run(photos / "a.npy", kinds=("img",), skip_existing=True)
-    assert "img/sub/a.png" in written() and "sub/a" in {entry["name"] for entry in entries(out)}
+    for skip in (True, False):
+        run(photos / "a.npy", kinds=("img",), skip_existing=skip)
+        assert "img/sub/a.png" in written()
+        assert "sub/a" in {entry["name"] for entry in entries(out)}
+    # with other options they are no longer what they say
+    run(photos / "a.npy", kinds=("mask",))
+    assert written() == {"images.jsonl", "overlay/own.png", "mask/a.png"}
     run(photos, kinds=("img",))
     (photos / "a.npy").write_bytes(b"no image")
     (photos / "sub" / "a.png").unlink()
