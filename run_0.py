@@ -10,26 +10,23 @@ torchrun --nproc_per_node=4 run_0.py --dataset NUDT-SIRST --batch-size 32
 """
 
 import argparse
+from contextlib import suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 
+from model.backend import LEAST_CAPABILITY
 from utils import checkpoint
 from utils.data.catalogue import BUILTIN
-from utils.options import (
-    InputError,
-    Parser,
-    non_negative,
-    non_negative_float,
-    run_door,
-)
+from utils.memory import memory_errors
+from utils.options import InputError, Parser, non_negative, non_negative_float, run_door
 from utils.precision import PRECISIONS, choose_precision
 from utils.training.distributed import TrainingGroup
 from utils.training.plan import new_plan, resumed_plan
 from utils.training.recipes import AUTO, add_options, given_options
-from utils.training.record import list_runs
+from utils.training.record import list_runs, new_run_folder
 from utils.training.runtime import Runtime
 from utils.training.step import fitting
 from utils.training.trainer import train
@@ -47,7 +44,11 @@ def main() -> None:
         "--data-root", type=Path, metavar="DIR", help="folder of the data sets (default datasets)"
     )
     parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="folder of the run (default: a new one in runs)"
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="folder of the run (default: a new one in runs/<dataset>; only there --list and "
+        "t_models.py find it)",
     )
     parser.add_argument(
         "--resume", type=Path, metavar="RUN", help="go on with the run in this folder"
@@ -133,6 +134,11 @@ def main() -> None:
     for option in ("compile", "kernels"):
         if getattr(arguments, option) and device.type == "cuda" and not triton:
             raise InputError(f"--{option}: needs the package triton, which is not there")
+    if triton and torch.cuda.get_device_capability(device) < LEAST_CAPABILITY:
+        if arguments.kernels:
+            least = ".".join(map(str, LEAST_CAPABILITY))
+            raise InputError(f"--kernels: needs a GPU of compute capability {least}; leave it out")
+        arguments.kernels = False
     workers = arguments.workers
     if workers is None:
         workers = 4 if device.type == "cuda" else 0
@@ -170,24 +176,37 @@ def main() -> None:
         run, recipe = plan.run, plan.recipe
         if recipe.batch_size == AUTO and group.leads:
             recipe = replace(recipe, batch_size=fitting(recipe, runtime) * group.world)
+        if run is None and group.leads:
+            run = new_run_folder(checkpoint.RUNS, plan.dataset.name)
     run, recipe = group.share((run, recipe))
     try:
-        train(
-            recipe,
-            plan.dataset,
-            run,
-            runtime=runtime,
-            group=group,
-            origin=plan.origin,
-            start=plan.start,
-            resume=plan.resume,
-            finish=arguments.finish,
-        )
-    except torch.cuda.OutOfMemoryError as error:
+        with memory_errors():
+            train(
+                recipe,
+                plan.dataset,
+                run,
+                runtime=runtime,
+                group=group,
+                origin=plan.origin,
+                start=plan.start,
+                resume=plan.resume,
+                finish=arguments.finish,
+            )
+    except MemoryError as error:
         raise InputError(
             f"{plan.dataset}: batches of {recipe.batch_size}, or the images to validate on, do not "
-            "fit into the GPU's memory; begin again with a smaller --batch-size or --crop-size"
+            "fit into memory; begin again with a smaller --batch-size or --crop-size"
         ) from error
+    except RuntimeError as error:
+        if arguments.compile and isinstance(error, torch._dynamo.exc.TorchDynamoException):
+            reason = next(filter(None, map(str.strip, str(error).splitlines())), "")
+            raise InputError(f"--compile: {reason}; leave it out") from error
+        raise
+    finally:
+        if plan.run is None and group.leads:
+            with suppress(OSError):  # they stay, but where nothing was written
+                for folder in (run, *run.parents[:2]):
+                    folder.rmdir()
     if group.leads:
         print(f"weights: {run / 'best.pkl'}")
     group.close()

@@ -5,6 +5,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+LEAST_CAPABILITY = (8, 0)  # of a GPU for the kernels
 # earlier compilers give kernels maps of other strides than they ask for
 _COMPILABLE = tuple(int(n) for n in torch.__version__.split(".")[:2]) >= (2, 7)
 _kernels: ModuleType | None = None
@@ -25,7 +26,7 @@ def use_kernels(device: torch.device | None) -> None:
     try:
         from . import kernels
 
-        if device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
+        if device.type == "cuda" and torch.cuda.get_device_capability(device) < LEAST_CAPABILITY:
             raise RuntimeError("they need a GPU of compute capability 8.0 or later")
         kernels.check(device)
     except Exception as error:  # Triton, its compiler and the driver have many of their own

@@ -1,9 +1,11 @@
 """The three scripts as a person runs them: what they print, leave behind and refuse."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import cv2
@@ -11,9 +13,12 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
+from torch._dynamo.exc import TorchDynamoException
 
+import run_0
 from utils import checkpoint
 from utils.data.images import encode_png
+from utils.training import record
 
 ROOT = Path(__file__).parents[1]
 SMALL = ("--stages", "1", "--width", "1", "--epochs", "1", "--crop-size", "32")
@@ -143,6 +148,35 @@ def test_a_cache_changes_nothing_but_the_time(trained, door, data_root, place):
             strict=True,
         )
     )
+
+
+def test_runs_that_begin_in_the_same_second_have_folders_of_their_own(tmp_path, monkeypatch):
+    class Clock(datetime):
+        @classmethod
+        def now(cls):
+            return cls(2026, 1, 2, 3, 4, 5)
+
+    monkeypatch.setattr(record, "datetime", Clock)
+    folders = [record.new_run_folder(tmp_path / "runs", "tiny") for _ in range(3)]
+    assert [folder.name[15:] for folder in folders] == ["", "-2", "-3"]
+    assert all(folder.is_dir() for folder in folders)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "batches of 8, .* smaller"),
+        (torch.cuda.OutOfMemoryError("CUDA out of memory"), "batches of 8, .* smaller"),
+        (TorchDynamoException("\nno compiler\nat all"), "--compile: no compiler; leave it out"),
+    ],
+)
+def test_what_a_machine_cannot_do_is_one_line(refused, data_root, monkeypatch, error, message):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(run_0, "train", fail)
+    options = ("--dataset", "tiny", "--data-root", data_root, "--compile")
+    assert re.search(message, refused("run_0", *options))
 
 
 def test_no_run_to_list(door):
@@ -381,6 +415,13 @@ def test_folders_that_cannot_be_written(trained, refused, data_root):
     options = ("--dataset", "tiny", "--data-root", data_root, *SMALL)
     assert "cannot be written" in refused("run_0", *options, "--output", "taken/run")
     assert "cannot be written" in refused("t_models", "--results", "taken")
+
+
+def test_results_are_not_written_into_the_data_set(trained, refused, data_root):
+    (data_root / "tiny" / "targets.csv").write_text("of the data set")
+    options = ("--dataset", "tiny", "--data-root", data_root, "--results", data_root)
+    assert "holds the data set itself" in refused("t_models", *options)
+    assert (data_root / "tiny" / "targets.csv").exists()
 
 
 @pytest.mark.parametrize("script", ["run_0", "t_models", "cal_from_mask"])

@@ -206,7 +206,9 @@ def _machine(device: Any) -> Figures:
 
     from utils.training.runtime import Runtime
 
-    yield "computes on", f"{device}: {Runtime(device).describe()}, PyTorch {torch.__version__}"
+    runtime = Runtime(device)
+    runtime.prepare()  # float32 without TF32
+    yield "computes on", f"{device}: {runtime.describe()}, PyTorch {torch.__version__}"
     square = torch.rand(2048, 2048, device=device)
     wait = waiting(device)
     product = statistics.median(alternate({"": lambda: square @ square}, 7, wait)[""])

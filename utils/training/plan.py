@@ -8,13 +8,14 @@ from model import MSCoNet
 
 from .. import checkpoint
 from ..data.catalogue import DATA_ROOT, choose_dataset
+from ..files import write_errors
 from ..options import InputError
 from .recipes import Recipe, recipe_for, recipe_from, recipe_name
-from .record import new_run_folder, read_config
+from .record import read_config
 
 
 class Plan(NamedTuple):
-    run: Path  # its folder
+    run: Path | None  # its folder; None: a new one is to be made
     dataset: Path
     recipe: Recipe
     recipe_name: str
@@ -39,7 +40,7 @@ def new_plan(
         name: of a recipe; None: that of the data set.
         given: values that replace the recipe's.
         weights: to begin with; K and width are theirs.
-        output: the folder of the run; None: a new one.
+        output: the folder of the run, if it is named.
 
     Raises:
         InputError: no such data set, bad weights, values that do not fit, a folder that is there.
@@ -61,10 +62,11 @@ def new_plan(
         origin["begun_with"] = {"sha256": start.sha256} | {
             key: start.info[key] for key in ("dataset", "epoch") if key in start.info
         }
-    run = output or new_run_folder(checkpoint.RUNS, found.name)
-    if run.exists() and (not run.is_dir() or any(run.iterdir())):
-        raise InputError(f"{run}: exists already; --resume goes on with it")
-    return Plan(run, found, recipe, name, origin, start.net if start else None, resume=False)
+    if output:
+        with write_errors(output):
+            if output.exists() and (not output.is_dir() or any(output.iterdir())):
+                raise InputError(f"{output}: exists already; --resume goes on with it")
+    return Plan(output, found, recipe, name, origin, start.net if start else None, resume=False)
 
 
 def resumed_plan(run: Path, data_root: Path | None) -> Plan:

@@ -60,7 +60,10 @@ class Record:
         self.lines.append(line)
         if self.active:
             tqdm.write(line)
-            self._write_log()
+            try:
+                self._write_log()
+            except InputError as error:  # held by another program; the next line tries again
+                tqdm.write(f"warning: {error}", file=sys.stderr)
 
     def scalars(self, values: dict[str, float | None], step: int) -> None:
         if self.events:
@@ -107,13 +110,21 @@ def environment() -> dict[str, Any]:
 
 
 def new_run_folder(runs: Path, dataset: str) -> Path:
-    """A name that is not taken: ``<runs>/<dataset>/<date>-<time>``."""
+    """Make ``<runs>/<dataset>/<date>-<time>``, also where another run begins at the same moment.
+
+    Raises:
+        InputError: it cannot be made.
+    """
     stem = datetime.now().strftime("%Y%m%d-%H%M%S")
     folder, copies = runs / dataset / stem, 1
-    while folder.exists():
-        copies += 1
-        folder = runs / dataset / f"{stem}-{copies}"
-    return folder
+    with write_errors(folder):
+        while True:
+            try:
+                folder.mkdir(parents=True)
+                return folder
+            except FileExistsError:
+                copies += 1
+                folder = folder.with_name(f"{stem}-{copies}")
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from torch import nn
 
 from model.backend import use_kernels
 
+from ..memory import memory_errors
 from ..options import InputError
 from ..precision import autocast, set_products
 
@@ -79,7 +80,7 @@ def largest_batch(step: Callable[[int], Any], limit: int = 1024, least: int = 1)
     """The largest power of two of images with which a training step fits into memory.
 
     Args:
-        step: runs one, with so many images; raises OutOfMemoryError where they do not fit.
+        step: runs one, with so many images; raises an error of memory where they do not fit.
         limit: not more than this.
         least: not fewer than this.
 
@@ -90,8 +91,9 @@ def largest_batch(step: Callable[[int], Any], limit: int = 1024, least: int = 1)
     size = least
     while size <= limit:
         try:
-            step(size)
-        except torch.cuda.OutOfMemoryError:
+            with memory_errors():
+                step(size)
+        except (MemoryError, torch.cuda.OutOfMemoryError):
             break
         fits, size = size, 2 * size
     if not fits:

@@ -542,6 +542,35 @@ def test_a_full_disk_at_the_events_is_one_line(data_root, tmp_path, monkeypatch)
         train(data_root, tmp_path / "run")
 
 
+def test_a_log_that_another_program_holds_stops_nothing(data_root, tmp_path, monkeypatch, capfd):
+    run, write = tmp_path / "run", trainer.Record.log.__globals__["write_bytes"]
+    held = []
+
+    def in_use(path, data):
+        if path.name == "log.txt" and b"epoch   1/3" in data and not held:
+            held.append(path)
+            raise InputError(f"{path}: cannot be written (in use)")
+        write(path, data)
+
+    monkeypatch.setitem(trainer.Record.log.__globals__, "write_bytes", in_use)
+    train(data_root, run)
+    assert held and "warning: " in capfd.readouterr().err
+    assert all(f"epoch   {n}/3" in (run / "log.txt").read_text() for n in (1, 2, 3))
+
+
+def test_the_log_says_where_a_run_goes_on(data_root, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    train(data_root, run, epochs=1)
+    for words in ("a GPU, bf16", "a GPU, bf16", "a GPU, fp16"):
+        monkeypatch.setattr(Runtime, "describe", lambda runtime, words=words: words)
+        last = checkpoint.load(run / "last.pkl")
+        last.training["progress"] |= {"finished": False}
+        checkpoint.save(run / "last.pkl", last.net, last.info, last.training)
+        train(data_root, run, epochs=1, resume=True)
+    on = [line for line in (run / "log.txt").read_text().splitlines() if line.startswith("cpu: ")]
+    assert on[1:] == ["cpu: a GPU, bf16", "cpu: a GPU, fp16"] and "threads" in on[0]
+
+
 def test_a_full_disk_leaves_the_last_checkpoint_whole(data_root, tmp_path, monkeypatch):
     sync, saves = os.fsync, []
 
