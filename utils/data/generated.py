@@ -22,7 +22,7 @@ from .prepare import new_set, refuse_to_replace_source
 from .ranges import stretched
 from .scenes import make_scene
 
-_VERSION = 1
+_VERSION = 2  # since room for a target is sought under its own shape, not the mirrored one
 
 
 @dataclass(frozen=True)

@@ -140,7 +140,7 @@ def _point_spread(distance: np.ndarray, width: float, psf: Psf) -> np.ndarray:
 def _highest(background: np.ndarray, shape: np.ndarray) -> np.ndarray:
     """The highest level under the bright part of a target, wherever it is put."""
     bright = (shape >= 0.5).astype(np.uint8)
-    return cv2.dilate(background, bright[::-1, ::-1]).astype(np.float64)
+    return cv2.dilate(background, bright).astype(np.float64)
 
 
 def _place(

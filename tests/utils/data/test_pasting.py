@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from numpy.random import RandomState
 from skimage.measure import label, regionprops
 
-from utils.data.pasting import PSFS, Kind, paste, target_shape
+from utils.data.pasting import PSFS, Kind, _highest, paste, target_shape
 from utils.data.scenes import local_deviation, make_scene
 
 KIND = Kind(diameter=(0.0, 5.0), blur=1.5, psf="airy", scr=(4.0, 10.0))
@@ -37,6 +37,19 @@ def test_mask_and_targets_agree(seed, diameter, blur, psf, count):
         assert np.hypot(nearest.centroid[0] - target.row, nearest.centroid[1] - target.column) < 1
         assert diameter / 2 * 0.6 <= target.diameter <= diameter or diameter == 0
         assert target.peak == pytest.approx(target.scr * target.clutter)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_room_is_sought_under_the_very_shape(seed):
+    random = np.random.default_rng(seed)
+    image = random.integers(0, 256, (12, 14)).astype(np.uint8)
+    shape = random.random((5, 5))
+    shape[2, 2] = 1
+    highest = _highest(image, shape)
+    for row in range(2, 10):
+        for column in range(2, 12):
+            under = image[row - 2 : row + 3, column - 2 : column + 3][shape >= 0.5]
+            assert highest[row, column] == under.max()
 
 
 def test_the_ratio_is_that_of_the_image():
