@@ -6,6 +6,7 @@ python t_models.py --images photo.png flights/ "night/**/*.tif" film.mp4 --save 
 torchrun --nproc_per_node=4 t_models.py --images flights/
 """
 
+import os
 import sys
 from argparse import Namespace
 from datetime import timedelta
@@ -192,7 +193,8 @@ def _predict_files(arguments: Namespace, group: Group) -> int:
 
 def _dataset_among(images: list[str] | None, data_root: Path) -> str | None:
     """The data set that ``--images`` names, if it names one and no file."""
-    if not images or len(images) > 1 or Path(images[0]).exists():
+    # os.path: False, too, where it cannot be said; what is wrong there, find_sources tells
+    if not images or len(images) > 1 or os.path.exists(images[0]):
         return None
     if set(images[0]) & set("*?[/\\."):  # a pattern or a path, but not of a file that is there
         return None

@@ -331,6 +331,7 @@ def test_one_name_may_mean_a_data_set(trained, door, refused, data_root):
     shutil.copytree(images, "tiny")  # a folder goes first, but not over the maps of a data set
     assert "or the maps of a data set" in refused("t_models", "--images", "tiny")
     assert "no such file, folder or data set" in refused("t_models", "--images", "lion")
+    assert re.search("cannot be read|no such", refused("t_models", "--images", "a" * 300 + ".png"))
     assert "--range is for --images" in refused("t_models", "--range", "full")
     assert "not auto, full" in refused("t_models", "--images", "tiny", "--range", "5,5")
     assert "--split is for data sets" in refused("t_models", "--images", "tiny", "--split", "test")

@@ -212,6 +212,15 @@ def _beside(path: Path, ending: str) -> Path:
 
 
 @contextmanager
+def read_errors(path: Path | str) -> Iterator[None]:
+    """Turn errors of reading ``path``, or what is in it, into one line for people."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{error.filename or path}: cannot be read ({error.strerror})") from error
+
+
+@contextmanager
 def write_errors(path: Path) -> Iterator[None]:
     """Turn errors of writing ``path`` into one line for people."""
     try:

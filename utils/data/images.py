@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
+from ..files import read_errors
 from ..options import InputError
 
 SUFFIXES = frozenset({".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff"})
@@ -242,11 +243,9 @@ class _Header(NamedTuple):
 
 def _decode(path: Path) -> np.ndarray:
     """(H, W), (H, W, 3) or (H, W, 4) of any type, turned as the orientation tag says."""
-    try:
+    with read_errors(path):
         # not cv2.imread: it does not open names outside the code page on Windows
         data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     try:
         header = _header(io.BytesIO(data))
         doubt = _doubt(data, header)

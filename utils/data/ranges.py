@@ -64,11 +64,12 @@ def limits(levels: np.ndarray, choice: Range) -> Limits:
     full = (0.0, float(np.iinfo(levels.dtype).max) if levels.dtype.kind == "u" else 1.0)
     if choice == "full" or (choice == "auto" and levels.dtype == np.uint8):
         return full
+    high = _brightest_square(levels)
     if choice == "auto":
-        low, high = _darkest_square(levels), _brightest_square(levels)
+        low = _darkest_square(levels)
         if full[0] <= low and full[1] / 2 <= high - low and high <= full[1]:
             return full
-    return _percentiles(levels)
+    return _percentiles(levels, high)
 
 
 def normalised(levels: np.ndarray, bounds: Limits) -> np.ndarray:
@@ -88,7 +89,7 @@ def stretched(levels: np.ndarray, choice: Range) -> np.ndarray:
     return normalised(levels, limits(levels, choice))
 
 
-def _percentiles(levels: np.ndarray) -> Limits:
+def _percentiles(levels: np.ndarray, brightest: float) -> Limits:
     if levels.dtype.kind == "u":
         counts = np.zeros(np.iinfo(levels.dtype).max + 1, np.int64)
         pixels = levels.ravel()
@@ -103,7 +104,7 @@ def _percentiles(levels: np.ndarray) -> Limits:
         sample = levels.ravel()[::stride].astype(np.float64)
         low, high = np.percentile(sample, _PERCENTILES).tolist()
     # a small target is less than a ten-thousandth of an image, and would be as bright as the noise
-    high = max(high, min(_brightest_square(levels), low + _REACH * (high - low)))
+    high = max(high, min(brightest, low + _REACH * (high - low)))
     least = max(1.0, abs(low) * 2**-20) if low == high else abs(low) * 2**-20
     return float(low), float(max(high, low + least))  # an image of one level becomes 0
 

@@ -2,13 +2,12 @@
 
 import glob
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from ..data.images import SUFFIXES
-from ..files import checked_name
+from ..files import checked_name, read_errors
 from ..options import InputError
 
 PHOTOS = SUFFIXES | {".npy"}
@@ -47,7 +46,7 @@ def find_sources(inputs: Sequence[str], without: Path | None = None) -> list[Sou
     excluded = without.resolve() if without else None
     found: dict[Path, str] = {}  # by resolved folder: one file named twice is one source
     for text in inputs:
-        with _read_errors(text):
+        with read_errors(text):
             base, paths = _expand(text)
             checked_name(str(base.resolve()), base)
             inside = excluded is not None and base.resolve().is_relative_to(excluded)
@@ -82,14 +81,6 @@ def title(inputs: Sequence[str]) -> str:
     else:
         name = path.stem if len(inputs) == 1 else path.resolve().parent.name
     return name or "images"
-
-
-@contextmanager
-def _read_errors(text: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"{error.filename or text}: cannot be read ({error.strerror})") from error
 
 
 def _expand(text: str) -> tuple[Path, list[Path]]:

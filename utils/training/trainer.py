@@ -39,8 +39,8 @@ from .runtime import Runtime, memory_mib
 from .step import Trainee, train_step
 
 EPOCH_SAVED = 30.0  # seconds after which the end of an epoch is worth a checkpoint
-_COMPUTES_ON = re.compile(r"(cpu|cuda(:\d+)?): ")  # in log.txt
 PICTURES = 4  # validation images that are drawn for TensorBoard
+_COMPUTES_ON = re.compile(r"(cpu|cuda(:\d+)?): ")  # in log.txt
 
 
 @dataclass
@@ -124,7 +124,10 @@ def train(
         training = _Training(
             recipe, run, runtime, group, images, batches, trainee, progress, about, record, signals
         )
-        training.begin(dataset, resume)
+        if resume:
+            training.go_on()
+        else:
+            training.begin(dataset)
         record.session()
         if not finish and not progress.finished:
             training.epochs(done)
@@ -192,15 +195,20 @@ class _Training:
     signals: "Signals"
     saved_at: float = 0.0  # by the monotonic clock
 
-    def begin(self, dataset: Path, resume: bool) -> None:
-        """Write down what is going to be done; of a run that goes on, only by what else."""
+    @property
+    def computes_on(self) -> str:
+        """A line of log.txt, such as `_COMPUTES_ON` finds."""
+        return f"{self.runtime.device}: {self.runtime.describe()}"
+
+    def go_on(self) -> None:
+        """Write down what the rest is computed on, if that is not what it was."""
+        before = [line for line in self.record.lines if _COMPUTES_ON.match(line)]
+        if before[-1:] != [self.computes_on] and not self.progress.finished:
+            self.record.log(self.computes_on)
+
+    def begin(self, dataset: Path) -> None:
+        """Write down what is going to be done."""
         recipe, images, record = self.recipe, self.images, self.record
-        computes_on = f"{self.runtime.device}: {self.runtime.describe()}"
-        if resume:
-            before = [line for line in record.lines if _COMPUTES_ON.match(line)]
-            if before[-1:] != [computes_on] and not self.progress.finished:
-                record.log(computes_on)
-            return
         # not in the weights, which may go to others: a path says much about a machine
         record.write("config.json", self.about | {"data_root": str(dataset.parent.resolve())})
         record.write(
@@ -224,7 +232,7 @@ class _Training:
             )
         if "begun_with" in self.about:
             record.log(f"begins with weights of SHA-256 {self.about['begun_with']['sha256']}")
-        record.log(computes_on)
+        record.log(self.computes_on)
         self.save()
 
     def epochs(self, done: int) -> None:

@@ -73,9 +73,7 @@ def test_a_folder_that_may_not_be_entered(here):
     here("closed/a.png")
     Path("closed").chmod(0)
     try:
-        with pytest.raises(
-            InputError, match=r"a\.png: (cannot be read|no such file)"
-        ):
+        with pytest.raises(InputError, match=r"a\.png: (cannot be read|no such file)"):
             find_sources(["closed/a.png"])
     finally:
         Path("closed").chmod(0o755)
