@@ -54,12 +54,6 @@ class Recipe:
     batch_size: int = _value(8, batch_size, "images a step, of all GPUs together; or auto")
     lr: float = _value(1e-4, positive_float, "learning rate at its highest")
     warmup: int = _value(0, non_negative, "steps over which the learning rate rises to it")
-    restart: int = _value(
-        0,
-        non_negative,
-        "epoch after which the schedule begins anew, from the best weights so far, with half the "
-        "learning rate and a quarter of the warmup; 0: never",
-    )
     clip_norm: float = _value(
         0.0, non_negative_float, "largest norm of the gradient, scaled down to it; 0: any"
     )
@@ -140,7 +134,6 @@ _OF_DATASET = {
 _NEEDS = {  # an option: what must hold for it to be read
     "image_size": (lambda r: not r.crop_size, "--crop-size 0"),
     "target_share": (lambda r: r.crop_size, "a --crop-size"),
-    "restart": (lambda r: r.restart < r.epochs, "more --epochs"),
     "val_fraction": (lambda r: r.selection == "validation", "--selection validation"),
 }
 
@@ -162,8 +155,6 @@ def recipe_for(name: str, dataset: str, given: dict[str, Any] | None = None) -> 
             changes |= values
     given = given or {}
     recipe = replace(RECIPES[name], **(changes | given))
-    if recipe.restart >= recipe.epochs and "restart" not in given:  # a shorter run has none
-        recipe = replace(recipe, restart=0)
     for option, (holds, need) in _NEEDS.items():
         if option in given and not holds(recipe):
             raise InputError(f"{_flag(option)} has no effect here without {need}")
@@ -214,6 +205,8 @@ def recipe_from(values: Any, file: Path) -> Recipe:
     names = {f.name for f in fields(Recipe)}
     if isinstance(values, dict):
         values = {"range": "full"} | values  # older ones do not name what they did
+        if values.get("restart") == 0:  # of a second schedule, which there was; they had none
+            values.pop("restart")
     if not isinstance(values, dict) or values.keys() != names:
         raise InputError(f"{file}: its recipe is not one of this version; begin a new run")
     return Recipe(**values)

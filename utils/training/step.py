@@ -119,13 +119,6 @@ class Trainee:
             compute = partial(gradient, self, recipe, runtime)
             self.graph = Replayed(compute, self.parameters, runtime.device)
 
-    def restart(self, net: MSCoNet) -> None:
-        """Go on from these weights: the optimiser and the average forget what was before."""
-        self.net.load_state_dict(net.state_dict())
-        self.optimizer.state.clear()
-        if self.averaged:
-            self.averaged.updates = 0  # the next one replaces it
-
     @property
     def best_net(self) -> MSCoNet:
         return self.averaged.net if self.averaged else self.net
@@ -347,11 +340,6 @@ def fitting(recipe: Recipe, runtime: Runtime) -> int:
 
 
 def _rate(step: int, recipe: Recipe, per_epoch: int) -> float:
-    """Poly schedule (1 - step / steps)^0.9, after a linear rise; with a restart, two of them."""
-    first = (recipe.restart or recipe.epochs) * per_epoch
-    highest, warmup, steps = 1.0, recipe.warmup, first
-    if recipe.restart and step >= first:
-        highest, warmup, steps = 0.5, recipe.warmup // 4, recipe.epochs * per_epoch - first
-        step -= first
-    rise = min(1.0, (step + 1) / (warmup + 1))
-    return highest * rise * max(0.0, 1 - step / max(1, steps)) ** 0.9
+    """Poly schedule (1 - step / steps)^0.9, after a linear rise."""
+    rise = min(1.0, (step + 1) / (recipe.warmup + 1))
+    return rise * max(0.0, 1 - step / max(1, recipe.epochs * per_epoch)) ** 0.9

@@ -262,20 +262,16 @@ class _Training:
             disable=not self.group.leads,
         ) as bar:
             for epoch in range(progress.epoch, recipe.epochs + 1):
-                if epoch > recipe.restart and 0 < recipe.patience <= progress.waited:
+                if 0 < recipe.patience <= progress.waited:
                     break
                 bar.set_description(f"epoch {epoch}/{recipe.epochs}")
                 began = time.perf_counter()
                 self._steps(loader, bar)
                 line = f"epoch {epoch:3d}/{recipe.epochs}"
                 line += f"  loss {progress.loss_sum / self.batches.per_epoch:.4f}"
-                chosen = epoch % recipe.val_every == 0 or epoch in (recipe.restart, recipe.epochs)
+                chosen = epoch % recipe.val_every == 0 or epoch == recipe.epochs
                 if chosen:
                     line += self._choose()
-                if epoch == recipe.restart:
-                    self.group.wait()  # for the leader's file
-                    self.trainee.restart(checkpoint.load(self.run / "best.pkl").net)
-                    progress.waited = 0
                 progress.epoch, progress.step, progress.loss_sum = epoch + 1, 0, 0.0
                 self.record.log(f"{line}  {time.perf_counter() - began:.0f} s")
                 self.record.write("summary.json", progress.summary())

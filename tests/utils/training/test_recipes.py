@@ -49,16 +49,17 @@ def test_sets_with_shipped_weights_have_the_recipe_of_these(name, stages):
     assert recipe_for("published", name) == Recipe()
 
 
-def test_a_shorter_run_than_the_recipe_has_no_restart(monkeypatch):
-    monkeypatch.setitem(RECIPES, "demo", Recipe(epochs=5, restart=3))
-    for epochs, restart in ((5, 3), (4, 3), (3, 0), (1, 0)):
-        assert recipe_for("demo", "x", {"epochs": epochs}).restart == restart
-
-
 def test_a_run_from_before_ranges_were_a_choice(tmp_path):
     values = asdict(RECIPES["published"])
     assert values.pop("range") == "full"
     assert recipe_from(values, tmp_path) == RECIPES["published"]
+
+
+def test_a_run_from_before_there_was_one_schedule_only(tmp_path):
+    values = asdict(RECIPES["default"])
+    assert recipe_from(values | {"restart": 0}, tmp_path) == RECIPES["default"]
+    with pytest.raises(InputError, match="begin a new run"):
+        recipe_from(values | {"restart": 60}, tmp_path)
 
 
 def test_only_what_is_given_counts():

@@ -1,4 +1,3 @@
-import copy
 import functools
 import json
 import multiprocessing
@@ -143,24 +142,11 @@ def test_the_average_follows_the_weights(data_root, tmp_path):
     assert buffers and all(torch.equal(best[name], own[name]) for name in buffers)
 
 
-def test_a_restart_begins_with_the_best_weights(data_root, tmp_path, monkeypatch):
-    scripted(monkeypatch, [5, 3, 4, 4, 0])  # the first epoch is the best
-    before, restart = [], trainer.Trainee.restart
-
-    def noted(trainee, net):
-        restart(trainee, net)
-        assert not trainee.optimizer.state and trainee.averaged.updates == 0
-        before.append(copy.deepcopy(trainee.net.state_dict()))
-
-    monkeypatch.setattr(trainer.Trainee, "restart", noted)
-    train(data_root, tmp_path / "run", epochs=4, restart=2, warmup=4)
-    best = checkpoint.load(tmp_path / "run" / "best.pkl")
-    (begun,) = before
-    assert best.info["epoch"] == 1
-    assert all(torch.equal(begun[k], v) for k, v in best.net.state_dict().items())
+def test_the_learning_rate_rises_and_falls(data_root, tmp_path):
+    train(data_root, tmp_path / "run", epochs=4, warmup=4)
     rates = [value for _, value in scalars(tmp_path / "run", "training/lr")]
-    rise = np.array([0.2, 0.4, 0.6, 0.8, 0.5 / 2, 1 / 2, 1 / 2, 1 / 2])
-    fall = np.array([(1 - i / 4) ** 0.9 for i in range(4)] * 2)
+    rise = np.array([0.2, 0.4, 0.6, 0.8, 1, 1, 1, 1])
+    fall = np.array([(1 - i / 8) ** 0.9 for i in range(8)])
     np.testing.assert_allclose(rates, 1e-3 * rise * fall, rtol=1e-6)
 
 
@@ -305,24 +291,6 @@ MOMENTS = [
 ]
 
 
-@forked
-def test_killed_after_a_restart_it_goes_on_from_the_same_weights(data_root, tmp_path, monkeypatch):
-    changes = {"restart": 2, "stages": 1}
-    hits = [1, 2, 3, 0]  # of each epoch, and on the test split
-    scripted(monkeypatch, hits)
-    whole = everything(train(data_root, tmp_path / "whole", **changes))
-
-    def killed():
-        scripted(monkeypatch, hits)
-        kill_at(("after best", 2))
-        train(data_root, tmp_path / "run", **changes)
-
-    assert in_child(killed) == -signal.SIGKILL
-    assert checkpoint.load(tmp_path / "run" / "best.pkl").info["epoch"] == 3
-    scripted(monkeypatch, hits[2:])
-    assert torch.equal(everything(train(data_root, tmp_path / "run", True, **changes)), whole)
-
-
 @pytest.mark.parametrize("minutes, kept", [(0, {1, 2}), (10, {2})])
 def test_the_end_of_an_epoch_without_validation_is_saved_as_steps_are(
     data_root, tmp_path, monkeypatch, minutes, kept
@@ -342,7 +310,7 @@ def test_the_end_of_an_epoch_without_validation_is_saved_as_steps_are(
 
 @forked
 def test_killed_at_any_moment_it_goes_on_to_the_very_same_weights(data_root, tmp_path):
-    small = {"save_minutes": 0, "stages": 1, "restart": 2}
+    small = {"save_minutes": 0, "stages": 1}
     whole = everything(train(data_root, tmp_path / "whole", **small))
     log = re.sub(r"\d+ s\n", "", (tmp_path / "whole" / "log.txt").read_text())
     losses = scalars(tmp_path / "whole", "training/loss")
@@ -354,7 +322,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_very_same_weights(data_root, tmp
             train(data_root, run, **small)
 
         assert in_child(killed) == -signal.SIGKILL, moment
-        resumed = train(data_root, run, resume=True, stages=1, restart=2)
+        resumed = train(data_root, run, resume=True, stages=1)
         assert torch.equal(everything(resumed), whole), moment
         assert re.sub(r"\d+ s\n", "", (run / "log.txt").read_text()) == log, moment
         assert scalars(run, "training/loss") == losses, moment
