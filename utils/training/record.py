@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -60,10 +61,11 @@ class Record:
         self.lines.append(line)
         if self.active:
             tqdm.write(line)
-            try:
-                self._write_log()
-            except InputError as error:  # held by another program; the next line tries again
-                tqdm.write(f"warning: {error}", file=sys.stderr)
+            self._try(self._write_log)
+
+    def summary(self, content: dict[str, Any]) -> None:
+        """summary.json."""
+        self._try(lambda: self.write("summary.json", content))
 
     def scalars(self, values: dict[str, float | None], step: int) -> None:
         if self.events:
@@ -85,6 +87,13 @@ class Record:
         path = self.folder / "environment.json"
         sessions = read_json(path)["sessions"] if path.exists() else []
         write_json(path, {"sessions": [*sessions, environment()]})
+
+    def _try(self, write: Callable[[], None]) -> None:
+        """Write what is written whole again soon: another program may hold the file just now."""
+        try:
+            write()
+        except InputError as error:
+            tqdm.write(f"warning: {error}", file=sys.stderr)
 
     def _write_log(self) -> None:
         text = "".join(f"{line}\n" for line in self.lines)

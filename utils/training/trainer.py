@@ -111,14 +111,14 @@ def train(
     # a run that was killed before it had saved anything begins again
     resume = resume and ((run / "last.pkl").exists() or (run / "best.pkl").exists())
     if resume:
-        progress = _resume(trainee, recipe, run, images.data_sha256)
+        progress = _resume(trainee, recipe, run, images)
     if finish:
         if not (run / "best.pkl").exists():
             raise InputError(f"{run}: no epoch is validated yet; go on without --finish")
         info = checkpoint.load(run / "best.pkl").info
         progress.best = info[recipe.selection] | {"epoch": info["epoch"]}  # last.pkl may be older
     done = (progress.epoch - 1) * batches.per_epoch + progress.step
-    about = {"dataset": dataset.name, "data_sha256": images.data_sha256, "recipe": asdict(recipe)}
+    about = {"dataset": dataset.name, "recipe": asdict(recipe)} | images.sha256
     about |= (origin or {}) | {"image_size": recipe.resized_to, "range": recipe.range}
     with Record(run, group.leads, progress.lines, done) as record, Signals() as signals:
         training = _Training(
@@ -142,7 +142,7 @@ class Images(NamedTuple):
     chosen_on: PairDataset
     validation: list[int]  # of chosen_on
     test: PairDataset | None
-    data_sha256: str  # of samples
+    sha256: dict[str, str]  # entries of config.json: of all that the run learns from
 
 
 def select_images(recipe: Recipe, dataset: Path, runtime: Runtime, group: TrainingGroup) -> Images:
@@ -153,12 +153,14 @@ def select_images(recipe: Recipe, dataset: Path, runtime: Runtime, group: Traini
     """
     samples = PairDataset(dataset / "trainval", recipe.range)
     test = PairDataset(dataset / "test", recipe.range) if (dataset / "test").is_dir() else None
-    data_sha256 = manifest(samples.pairs)
+    sha256 = {"data_sha256": manifest(samples.pairs)}
+    if test and recipe.selection == "test":  # else it is read once, and may come later
+        sha256["test_sha256"] = manifest(test.pairs)
     if runtime.cache:
         with group.leader_first():
-            samples = CachedPairs(samples, runtime.cache / "trainval.bin", data_sha256)
-            if test and recipe.selection == "test":  # else it is read once
-                test = CachedPairs(test, runtime.cache / "test.bin", manifest(test.pairs))
+            samples = CachedPairs(samples, runtime.cache / "trainval.bin", sha256["data_sha256"])
+            if "test_sha256" in sha256:
+                test = CachedPairs(test, runtime.cache / "test.bin", sha256["test_sha256"])
     areas = samples.check()
     if recipe.selection == "test":
         if test is None:
@@ -175,7 +177,7 @@ def select_images(recipe: Recipe, dataset: Path, runtime: Runtime, group: Traini
             f"{dataset}: no target in the {len(validation)} masks that choose the best epoch; "
             "another --seed or --val-fraction holds out others"
         )
-    return Images(samples, training, chosen_on, validation, test, data_sha256)
+    return Images(samples, training, chosen_on, validation, test, sha256)
 
 
 @dataclass
@@ -274,7 +276,7 @@ class _Training:
                     line += self._choose()
                 progress.epoch, progress.step, progress.loss_sum = epoch + 1, 0, 0.0
                 self.record.log(f"{line}  {time.perf_counter() - began:.0f} s")
-                self.record.write("summary.json", progress.summary())
+                self.record.summary(progress.summary())
                 stopped = self.signals.received is not None
                 stopped = self.group.any([stopped], self.runtime.device)[0]
                 # on a GPU an epoch may take no longer than its checkpoint
@@ -355,7 +357,7 @@ class _Training:
                 _test(self.record, self.images.test, self.run, self.recipe, self.runtime.device)
             self.progress.finished = True
             self.save()
-        self.record.write("summary.json", self.progress.summary())
+        self.record.summary(self.progress.summary())
 
     def _unsaved_for(self, seconds: float) -> bool:
         """Whether the last checkpoint is so old, or as old as the runtime lets it become."""
@@ -423,8 +425,9 @@ def _leave_group(worker: int) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _resume(trainee: Trainee, recipe: Recipe, run: Path, data_sha256: str) -> Progress:
-    if read_config(run)["data_sha256"] != data_sha256:
+def _resume(trainee: Trainee, recipe: Recipe, run: Path, images: Images) -> Progress:
+    config = read_config(run)
+    if any(config.get(key, value) != value for key, value in images.sha256.items()):
         raise InputError(f"{run}: the data set has changed since this run was begun")
     saved = checkpoint.load(run / "last.pkl")
     trained = recipe_from(saved.info.get("recipe"), run / "last.pkl")

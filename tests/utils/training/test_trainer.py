@@ -211,6 +211,10 @@ def test_the_paper_chose_on_the_test_split_and_so_does_its_recipe(data_root, tmp
     assert "chosen on the test split, as the paper did" in (run / "log.txt").read_text()
     assert not (run / "test.json").exists()
     assert json.loads((run / "summary.json").read_text())["finished"]
+    mask = data_root / "tiny" / "test" / "masks" / "test0.png"
+    mask.write_bytes((data_root / "tiny" / "test" / "masks" / "test1.png").read_bytes())
+    with pytest.raises(InputError, match="the data set has changed"):
+        train(data_root, run, resume=True, selection="test", epochs=1)
 
 
 def test_it_learns_bright_squares(data_root, tmp_path):
@@ -510,20 +514,25 @@ def test_a_full_disk_at_the_events_is_one_line(data_root, tmp_path, monkeypatch)
         train(data_root, tmp_path / "run")
 
 
-def test_a_log_that_another_program_holds_stops_nothing(data_root, tmp_path, monkeypatch, capfd):
-    run, write = tmp_path / "run", trainer.Record.log.__globals__["write_bytes"]
+@pytest.mark.parametrize("name, of", [("log.txt", b"epoch   1/3"), ("summary.json", b'"epoch": 1')])
+def test_a_file_that_another_program_holds_stops_nothing(
+    data_root, tmp_path, monkeypatch, capfd, name, of
+):
+    run, write = tmp_path / "run", files.write_bytes
     held = []
 
     def in_use(path, data):
-        if path.name == "log.txt" and b"epoch   1/3" in data and not held:
+        if path.name == name and of in data and not held:
             held.append(path)
             raise InputError(f"{path}: cannot be written (in use)")
         write(path, data)
 
+    monkeypatch.setattr(files, "write_bytes", in_use)
     monkeypatch.setitem(trainer.Record.log.__globals__, "write_bytes", in_use)
     train(data_root, run)
     assert held and "warning: " in capfd.readouterr().err
     assert all(f"epoch   {n}/3" in (run / "log.txt").read_text() for n in (1, 2, 3))
+    assert json.loads((run / "summary.json").read_text())["finished"]
 
 
 def test_the_log_says_where_a_run_goes_on(data_root, tmp_path, monkeypatch):
