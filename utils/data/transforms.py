@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import interpolate, pad
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
@@ -29,22 +29,33 @@ class Resize:
 
 
 class TargetCrop:
-    """A random size x size window at native resolution.
+    """A random size x size window at native resolution, or about it.
 
     Where the image is smaller, its edge is repeated below and to the right; the mask gets zeros.
 
     Args:
         size: px.
         share: the part of the windows that is drawn around a pixel of a target, if there is one.
+        zoom: z. What is seen is up to 1 + z times larger, or smaller, than it is in the image; all
+            factors between are as likely on a logarithmic scale. Both are bilinear, the mask then
+            cut at one half: a target of one pixel may vanish.
 
     Shape: two (1, H, W) -> two (1, size, size).
     """
 
-    def __init__(self, size: int, share: float):
-        self.size, self.share = size, share
+    def __init__(self, size: int, share: float, zoom: float = 0.0):
+        self.size, self.share, self.zoom = size, share, zoom
 
     def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        below, right = (max(0, self.size - length) for length in mask.shape[-2:])
+        if not self.zoom:
+            return self._window(image, mask, self.size)
+        factor = (1 + self.zoom) ** (2 * float(torch.rand(())) - 1)
+        image, mask = self._window(image, mask, max(1, round(self.size / factor)))
+        image, mask = (interpolate(x[None], self.size, mode="bilinear")[0] for x in (image, mask))
+        return image, (mask >= 0.5).to(mask.dtype)
+
+    def _window(self, image: Tensor, mask: Tensor, size: int) -> tuple[Tensor, Tensor]:
+        below, right = (max(0, size - length) for length in mask.shape[-2:])
         image = pad(image, (0, right, 0, below), mode="replicate")
         mask = pad(mask, (0, right, 0, below))
         target = mask[0].nonzero()
@@ -52,12 +63,12 @@ class TargetCrop:
         pixel = target[_draw(0, len(target))] if drawn else None
         window = [slice(None)]
         for axis, length in enumerate(mask.shape[-2:]):
-            first, last = 0, length - self.size
+            first, last = 0, length - size
             if pixel is not None:  # only windows that hold this pixel
-                first = max(first, int(pixel[axis]) - self.size + 1)
+                first = max(first, int(pixel[axis]) - size + 1)
                 last = min(last, int(pixel[axis]))
             start = _draw(first, last + 1)
-            window.append(slice(start, start + self.size))
+            window.append(slice(start, start + size))
         return image[tuple(window)], mask[tuple(window)]
 
 

@@ -48,6 +48,9 @@ class Recipe:
     target_share: float = _value(
         0.5, share, "part of the windows drawn around a target, where the image has one"
     )
+    zoom: float = _value(
+        0.0, share, "windows enlarged or reduced at random, by a factor of up to 1 + N; 0: not"
+    )
     augment: bool = _value(False, bool, "random flips and 90 degree turns")
     jitter: float = _value(0.0, share, "strength of random gain, offset and noise; 0: none")
     epochs: int = _value(400, positive, "passes over the training images")
@@ -134,6 +137,7 @@ _OF_DATASET = {
 _NEEDS = {  # an option: what must hold for it to be read
     "image_size": (lambda r: not r.crop_size, "--crop-size 0"),
     "target_share": (lambda r: r.crop_size, "a --crop-size"),
+    "zoom": (lambda r: r.crop_size, "a --crop-size"),
     "val_fraction": (lambda r: r.selection == "validation", "--selection validation"),
 }
 
@@ -204,7 +208,8 @@ def recipe_from(values: Any, file: Path) -> Recipe:
     """
     names = {f.name for f in fields(Recipe)}
     if isinstance(values, dict):
-        values = {"range": "full"} | values  # older ones do not name what they did
+        # older ones do not name what they did
+        values = {"range": "full", "zoom": 0.0} | values
         if values.get("restart") == 0:  # of a second schedule, which there was; they had none
             values.pop("restart")
     if not isinstance(values, dict) or values.keys() != names:

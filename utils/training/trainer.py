@@ -500,7 +500,7 @@ def training_transform(recipe: Recipe) -> Transform:
     """What a recipe does to each image and mask that it trains on."""
     size = recipe.resized_to
     steps: list[Transform] = [
-        Resize(size) if size else TargetCrop(recipe.crop_size, recipe.target_share)
+        Resize(size) if size else TargetCrop(recipe.crop_size, recipe.target_share, recipe.zoom)
     ]
     if recipe.augment:
         steps += orientations()

@@ -44,6 +44,22 @@ def test_a_drawn_target_may_be_anywhere_in_the_window():
     }
 
 
+def test_zoom_shows_a_target_larger_or_smaller_image_and_mask_alike():
+    torch.manual_seed(0)
+    image = torch.zeros(1, 128, 128)
+    image[0, 56:72, 56:72] = 1
+    crop, sides = TargetCrop(64, 1, zoom=0.5), []
+    for _ in range(200):
+        zoomed, mask = crop(image, image.clone())
+        assert zoomed.shape == mask.shape == (1, 64, 64)
+        assert torch.equal(mask, (zoomed >= 0.5).float())
+        rows, columns = (mask[0].any(dim=axis) for axis in (1, 0))
+        if not (rows[[0, -1]].any() or columns[[0, -1]].any()):  # the whole target is seen
+            sides += [int(rows.sum()), int(columns.sum())]
+    assert 10 <= min(sides) <= 12 and 22 <= max(sides) <= 24  # of 16: two thirds, one and a half
+    assert len(set(sides)) > 8
+
+
 def test_orientations_are_the_eight_and_joint():
     torch.manual_seed(0)
     image, mask = numbered(3, 3)
