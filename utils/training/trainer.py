@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -291,7 +292,7 @@ class _Training:
         batches.epoch, batches.start = progress.epoch, progress.step
         began, first = time.perf_counter(), progress.step
         log = None
-        for images, masks, names in _loaded(loader, batches, self.images):
+        for images, masks, names in _loaded(loader, batches, self.images, self.signals):
             step = (progress.epoch - 1) * batches.per_epoch + progress.step
             # the step before is logged while the GPU computes this one
             values = train_step(self.trainee, self.recipe, self.runtime, images, masks, log)
@@ -324,6 +325,11 @@ class _Training:
                 self.save()
             if stopped:
                 self._stop()
+        if progress.step < batches.per_epoch:
+            if log:
+                log()
+            self.save()
+            self._stop()
 
     def _choose(self) -> str:
         """Validate; keep the weights if they are the best so far. Returns a part of the log."""
@@ -425,6 +431,20 @@ def _leave_group(worker: int) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
+@contextmanager
+def _own_handler_of_children() -> Iterator[None]:
+    """Leave the handling of SIGCHLD as it was.
+
+    PyTorch's raises wherever the process is when a worker has died, in the middle of a step, too;
+    without it, the next batch is waited for a few seconds, and the error comes from there.
+    """
+    number = getattr(signal, "SIGCHLD", None)  # not on Windows
+    before = number and signal.getsignal(number)
+    yield
+    if before is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(number, before)
+
+
 def _resume(trainee: Trainee, recipe: Recipe, run: Path, images: Images) -> Progress:
     config = read_config(run)
     if any(config.get(key, value) != value for key, value in images.sha256.items()):
@@ -441,10 +461,14 @@ def _resume(trainee: Trainee, recipe: Recipe, run: Path, images: Images) -> Prog
 
 
 def _loaded(
-    loader: DataLoader, batches: EpochBatches, images: Images
+    loader: DataLoader, batches: EpochBatches, images: Images, signals: Signals
 ) -> Iterator[tuple[Tensor, Tensor, list[str]]]:
-    """The batches of an epoch; what goes wrong in a worker becomes one line."""
-    iterator = iter(loader)
+    """The batches of an epoch; what goes wrong in a worker becomes one line.
+
+    It ends early where a signal that was sent to all processes has ended a worker.
+    """
+    with _own_handler_of_children():
+        iterator = iter(loader)
     for planned in batches:
         try:
             yield next(iterator)
@@ -453,6 +477,8 @@ def _loaded(
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):
                 raise
+            if signals.received is not None:
+                return
             pairs = [images.samples.pairs[images.training[index]] for _, index in planned]
             files = ", ".join(str(pair.image) for pair in pairs)
             raise InputError(

@@ -427,8 +427,28 @@ if __name__ == "__main__":
 """
 
 
+def whole_group(pid):
+    os.killpg(pid, signal.SIGTERM)  # the process that loads images may be in it
+
+
+def every_process(pid):
+    """As a batch system or systemd does."""
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        os.kill(int(child), signal.SIGTERM)
+
+
+@pytest.mark.parametrize(
+    "signal_all",
+    [
+        whole_group,
+        pytest.param(
+            every_process,
+            marks=pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc"),
+        ),
+    ],
+)
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-def test_a_launcher_may_signal_the_whole_group_and_more_than_once(data_root, tmp_path):
+def test_a_launcher_may_signal_all_processes_and_more_than_once(data_root, tmp_path, signal_all):
     process = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, data_root / "tiny", tmp_path / "run"],
         stdout=subprocess.PIPE,
@@ -439,7 +459,7 @@ def test_a_launcher_may_signal_the_whole_group_and_more_than_once(data_root, tmp
     )
     while process.stdout.readline() != "step\n":
         assert process.poll() is None, process.stderr.read()
-    os.killpg(process.pid, signal.SIGTERM)  # the process that loads images, too
+    signal_all(process.pid)
     os.kill(process.pid, signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM, errors
