@@ -1,8 +1,9 @@
 """What to predict: files, folders and patterns, each file with the name of its outputs."""
 
 import glob
+import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,7 +42,7 @@ def find_sources(inputs: Sequence[str], without: Path | None = None) -> list[Sou
 
     Raises:
         InputError: nothing there, no image or video in it, a file name that is not text, a folder
-            that may not be entered.
+            that may not be entered, or one below it that may not be listed.
     """
     excluded = without.resolve() if without else None
     found: dict[Path, str] = {}  # by resolved folder: one file named twice is one source
@@ -88,8 +89,22 @@ def _expand(text: str) -> tuple[Path, list[Path]]:
     path, base = Path(text), _base(text)
     if path.is_file():
         return base, [path]
-    found = path.rglob("*") if path.is_dir() else map(Path, glob.glob(text, recursive=True))
+    found = _below(path) if path.is_dir() else map(Path, glob.glob(text, recursive=True))
     return base, _kept(base, found)
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """The files in a folder and in those below it, but for hidden ones.
+
+    `Path.rglob` passes over folders that may not be listed.
+    """
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for parent, folders, files in os.walk(folder, onerror=fail):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(parent, name) for name in files)
 
 
 def _base(text: str) -> Path:

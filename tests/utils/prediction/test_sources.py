@@ -79,6 +79,23 @@ def test_a_folder_that_may_not_be_entered(here):
         Path("closed").chmod(0o755)
 
 
+def test_a_folder_below_that_may_not_be_listed(here, monkeypatch):
+    here("f/a.png", "f/closed/b.png", "f/.closed/c.png")
+    scan = os.scandir
+
+    def scandir(path):
+        if Path(path).name.endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(InputError, match=r"^f.closed: cannot be read \(Permission denied\)"):
+        find_sources(["f"])
+    Path("f/closed/b.png").unlink()
+    Path("f/closed").rmdir()
+    assert [source.name for source in find_sources(["f"])] == ["a"]
+
+
 def test_a_name_longer_than_any(here):
     with pytest.raises(InputError, match="cannot be read|no such file"):
         find_sources(["a" * 300 + ".png"])
