@@ -62,8 +62,8 @@ def main() -> None:
         "--weights",
         type=Path,
         metavar="FILE",
-        help="begin with these weights, of a run or published, instead of random ones: for images "
-        "of your own; K and width are theirs",
+        help="begin with these weights, of a run or published, for images of your own; K and width "
+        "are theirs. random: with none (default of SIRST: those in Weight/NUDT-SIRST; else random)",
     )
     parser.add_argument("--list", action="store_true", help="list the runs and their best epochs")
     add_options(parser)

@@ -122,6 +122,26 @@ def test_training_begins_with_weights(trained, door, refused, data_root):
     assert "before it had saved anything" in refused("run_0", "--resume", "further")
 
 
+def test_a_recipe_begins_with_shipped_weights_unless_told_otherwise(
+    trained, door, refused, data_root
+):
+    (best,) = Path.cwd().glob("runs/tiny/*/best.pkl")
+    (data_root / "tiny").rename(data_root / "SIRST")
+    options = ("--dataset", "SIRST", "--data-root", data_root)
+    shipped = Path("Weight", "NUDT-SIRST", "best.pkl")
+    assert f"{shipped}: weights cannot be read" in refused("run_0", *options)
+    shipped.parent.mkdir(parents=True)
+    shutil.copy(best, shipped)
+    message = refused("run_0", *options, "--stages", "3")
+    assert f"{shipped}: has stages 1; leave out --stages, or begin with --weights random" in message
+    small = ("--epochs", "1", "--crop-size", "32", "--output")
+    assert door("run_0", *options, *small, "as-shipped")[0] == 0
+    begun = checkpoint.load(Path("as-shipped", "best.pkl")).info["begun_with"]
+    assert begun["sha256"] == checkpoint.load(best).sha256
+    assert door("run_0", *options, *SMALL, "--weights", "random", "--output", "anew")[0] == 0
+    assert "begun_with" not in checkpoint.load(Path("anew", "best.pkl")).info
+
+
 def test_every_value_says_where_it_came_from(trained):
     (run,) = trained.glob("runs/tiny/*")
     config = json.loads((run / "config.json").read_text())

@@ -13,7 +13,7 @@ from utils.data.dataset import PairDataset
 from utils.data.scenes import make_scene
 from utils.metrics.counts import figures
 from utils.prediction import Predictor
-from utils.training.recipes import recipe_for
+from utils.training.recipes import begins_with, recipe_for
 from utils.training.trainer import validate
 
 ROOT = Path(__file__).parents[1]
@@ -33,10 +33,10 @@ class Stated(NamedTuple):
 
 SHIPPED = {
     "SIRST": Stated(
-        "58a41bc34db15fecd7ee85fc733729be324d71e491b702bbdbfa4b3152feac24",
-        90,
-        {"iou": 2687 / 3919, "niou": 0.7779, "pd": 103 / 109, "fa": 154 / 5859794},
-        [(69, 14, 13)],
+        "0e59631c014446d58861229bb21888372a605b3012abafa91eeab5bea0bf412d",
+        32,
+        {"iou": 2635 / 3821, "niou": 0.7995, "pd": 103 / 109, "fa": 208 / 5859794},
+        [(69, 14, 12)],
     ),
     "IRSTD-1k": Stated(
         "d8f49945bb90ae962ee7e5a6ebf3ff3c21c91068b6a56bbe99746af2acba2436",
@@ -80,6 +80,16 @@ def test_what_they_are(shipped):
     }
     log = path.with_name("log.txt").read_text(encoding="utf-8")
     assert f"test, epoch {stated.epoch}, " in log
+
+
+def test_what_they_began_with(shipped):
+    name, path, stated = shipped
+    begun = checkpoint.load(path).info.get("begun_with", {})
+    other = begins_with("default", name)
+    if stated.last_part:
+        assert begun["dataset"] == name and other is None
+    else:
+        assert begun.get("sha256") == (other and SHIPPED[other].sha256)
 
 
 def test_a_built_in_scene(shipped):

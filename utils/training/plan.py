@@ -10,8 +10,10 @@ from .. import checkpoint
 from ..data.catalogue import DATA_ROOT, choose_dataset
 from ..files import write_errors
 from ..options import InputError
-from .recipes import Recipe, recipe_for, recipe_from, recipe_name
+from .recipes import Recipe, begins_with, recipe_for, recipe_from, recipe_name
 from .record import read_config
+
+RANDOM = Path("random")  # as weights to begin with
 
 
 class Plan(NamedTuple):
@@ -39,16 +41,20 @@ def new_plan(
         data_root: where the data sets are; None: the usual place.
         name: of a recipe; None: that of the data set.
         given: values that replace the recipe's.
-        weights: to begin with; K and width are theirs.
+        weights: to begin with, or `RANDOM`; K and width are theirs. None: what the recipe names.
         output: the folder of the run, if it is named.
 
     Raises:
         InputError: no such data set, bad weights, values that do not fit, a folder that is there.
     """
-    start = checkpoint.load(weights) if weights else None
     found = choose_dataset(dataset, data_root or DATA_ROOT, to_train=True)
     name = name or recipe_name(found.name)
     recipe = recipe_for(name, found.name, given)
+    instead = ""
+    if weights is None and (other := begins_with(name, found.name)):
+        weights = checkpoint.WEIGHTS / other / "best.pkl"
+        instead = f", or begin with --weights {RANDOM}"
+    start = checkpoint.load(weights) if weights and weights != RANDOM else None
     sources = {
         f.name: "command line" if f.name in given else f"recipe {name}" for f in fields(Recipe)
     }
@@ -56,7 +62,7 @@ def new_plan(
     if start:
         for option, value in start.net.config.items():
             if given.get(option, value) != value:
-                raise InputError(f"{weights}: has {option} {value}; leave out --{option}")
+                raise InputError(f"{weights}: has {option} {value}; leave out --{option}{instead}")
             sources[option] = "weights"
         recipe = replace(recipe, **start.net.config)
         origin["begun_with"] = {"sha256": start.sha256} | {

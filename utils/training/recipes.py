@@ -119,7 +119,7 @@ RECIPES = {
         val_every=4,
     ),
 }
-_SHORT = {  # of the weights in Weight/: minutes of a large GPU
+_SHORT = {  # of the weights in Weight/: minutes of a large GPU, or hours of two CPU cores
     "stages": 2,
     "jitter": 0.1,
     "lr": 1e-3,
@@ -128,11 +128,14 @@ _SHORT = {  # of the weights in Weight/: minutes of a large GPU
 }
 _OF_DATASET = {
     ("published", "sirst_aug"): {"augment": True},
-    ("default", "SIRST"): _SHORT | {"epochs": 170, "val_every": 5},
+    ("default", "SIRST"): _SHORT
+    | {"stages": 3, "zoom": 0.5, "epochs": 40, "lr": 6e-4, "warmup": 100, "val_every": 4},
     ("default", "IRSTD-1k"): _SHORT | {"crop_size": 0, "epochs": 35, "val_every": 4},
     ("default", "NUDT-SIRST"): _SHORT
     | {"stages": 3, "jitter": 0.0, "epochs": 280, "val_every": 10},
 }
+# whose weights in Weight/ a recipe begins with, where none are named
+_BEGINS_WITH = {("default", "SIRST"): "NUDT-SIRST"}
 
 _NEEDS = {  # an option: what must hold for it to be read
     "image_size": (lambda r: not r.crop_size, "--crop-size 0"),
@@ -163,6 +166,14 @@ def recipe_for(name: str, dataset: str, given: dict[str, Any] | None = None) -> 
         if option in given and not holds(recipe):
             raise InputError(f"{_flag(option)} has no effect here without {need}")
     return recipe
+
+
+def begins_with(name: str, dataset: str) -> str | None:
+    """The data set whose weights in Weight/ a recipe begins with; None: random ones."""
+    for (recipe, of), other in _BEGINS_WITH.items():
+        if recipe == name and same_name(of, dataset):
+            return other
+    return None
 
 
 def add_options(parser: Parser) -> None:
