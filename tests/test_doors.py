@@ -108,6 +108,8 @@ def test_training_begins_with_weights(trained, door, refused, data_root):
     assert "has stages 1; leave out --stages" in refused("run_0", *options, "--stages", "3")
     assert "--resume takes no options" in refused("run_0", "--resume", "x", "--weights", best)
     assert "a.pkl: weights cannot be read" in refused("run_0", *options[:4], "--weights", "a.pkl")
+    assert "a.pkl: weights cannot be read" in refused("run_0", "--weights", "a.pkl")
+    assert not Path("datasets").exists()  # before scenes are made
     small = ("--epochs", "1", "--crop-size", "32", "--lr", "1e-12", "--output", "further")
     code, _, err = door("run_0", *options, *small)
     assert code == 0, err

@@ -47,14 +47,14 @@ def new_plan(
     Raises:
         InputError: no such data set, bad weights, values that do not fit, a folder that is there.
     """
+    start = checkpoint.load(weights) if weights and weights != RANDOM else None
     found = choose_dataset(dataset, data_root or DATA_ROOT, to_train=True)
     name = name or recipe_name(found.name)
     recipe = recipe_for(name, found.name, given)
-    instead = ""
-    if weights is None and (other := begins_with(name, found.name)):
+    other = None if weights else begins_with(name, found.name)
+    if other:
         weights = checkpoint.WEIGHTS / other / "best.pkl"
-        instead = f", or begin with --weights {RANDOM}"
-    start = checkpoint.load(weights) if weights and weights != RANDOM else None
+        start = checkpoint.load(weights)
     sources = {
         f.name: "command line" if f.name in given else f"recipe {name}" for f in fields(Recipe)
     }
@@ -62,6 +62,7 @@ def new_plan(
     if start:
         for option, value in start.net.config.items():
             if given.get(option, value) != value:
+                instead = f", or begin with --weights {RANDOM}" if other else ""
                 raise InputError(f"{weights}: has {option} {value}; leave out --{option}{instead}")
             sources[option] = "weights"
         recipe = replace(recipe, **start.net.config)

@@ -156,12 +156,8 @@ def recipe_for(name: str, dataset: str, given: dict[str, Any] | None = None) -> 
     Raises:
         InputError: a value that this recipe would not read.
     """
-    changes: dict[str, Any] = {}
-    for (recipe, of), values in _OF_DATASET.items():
-        if recipe == name and same_name(of, dataset):
-            changes |= values
     given = given or {}
-    recipe = replace(RECIPES[name], **(changes | given))
+    recipe = replace(RECIPES[name], **(_entry(_OF_DATASET, name, dataset) or {}) | given)
     for option, (holds, need) in _NEEDS.items():
         if option in given and not holds(recipe):
             raise InputError(f"{_flag(option)} has no effect here without {need}")
@@ -170,10 +166,7 @@ def recipe_for(name: str, dataset: str, given: dict[str, Any] | None = None) -> 
 
 def begins_with(name: str, dataset: str) -> str | None:
     """The data set whose weights in Weight/ a recipe begins with; None: random ones."""
-    for (recipe, of), other in _BEGINS_WITH.items():
-        if recipe == name and same_name(of, dataset):
-            return other
-    return None
+    return _entry(_BEGINS_WITH, name, dataset)
 
 
 def add_options(parser: Parser) -> None:
@@ -226,6 +219,12 @@ def recipe_from(values: Any, file: Path) -> Recipe:
     if not isinstance(values, dict) or values.keys() != names:
         raise InputError(f"{file}: its recipe is not one of this version; begin a new run")
     return Recipe(**values)
+
+
+def _entry(table: dict[tuple[str, str], Any], name: str, dataset: str) -> Any:
+    """What a table says of a recipe for a data set, in any spelling; None: nothing."""
+    found = (x for (recipe, of), x in table.items() if recipe == name and same_name(of, dataset))
+    return next(found, None)
 
 
 def _flag(name: str) -> str:

@@ -325,7 +325,7 @@ class _Training:
                 self.save()
             if stopped:
                 self._stop()
-        if progress.step < batches.per_epoch:
+        if progress.step < batches.per_epoch:  # a signal has ended a worker
             if log:
                 log()
             self.save()
