@@ -28,6 +28,33 @@ class Resize:
         return torch.from_numpy(resized)[None], torch.from_numpy(resized_mask)[None]
 
 
+class Shift:
+    """Moved at random along both axes, mirrored where it leaves the frame, and its mask with it.
+
+    A network that halves its maps five times sees a target in another way at each of 32 x 32
+    places; whole images have one.
+
+    Args:
+        reach: the furthest, px of the image after `Resize` to ``size``.
+        size: px.
+
+    Shape: two (1, H, W) -> two (1, H, W).
+    """
+
+    def __init__(self, reach: int, size: int):
+        self.reach, self.size = reach, size
+
+    def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        for axis in (1, 2):
+            length = mask.shape[axis]
+            reach = round(self.reach * length / self.size)
+            period = max(1, 2 * (length - 1))
+            place = (torch.arange(length) + _draw(-reach, reach + 1)) % period
+            place = torch.minimum(place, period - place)
+            image, mask = (x.index_select(axis, place) for x in (image, mask))
+        return image, mask
+
+
 class TargetCrop:
     """A random size x size window at native resolution, or about it.
 

@@ -42,6 +42,9 @@ class Recipe:
         "full", RANGES, "grey levels of deep images that become 0 and 1, see t_models.py --help"
     )
     image_size: int = _value(256, positive, "side in px to which images are resized")
+    shift: int = _value(
+        0, non_negative, "move resized images at random by up to N px, mirrored beyond their edges"
+    )
     crop_size: int = _value(
         0, non_negative, "train on random windows of this side instead of resized images; 0: do not"
     )
@@ -139,6 +142,7 @@ _BEGINS_WITH = {("default", "SIRST"): "NUDT-SIRST"}
 
 _NEEDS = {  # an option: what must hold for it to be read
     "image_size": (lambda r: not r.crop_size, "--crop-size 0"),
+    "shift": (lambda r: not r.crop_size, "--crop-size 0"),
     "target_share": (lambda r: r.crop_size, "a --crop-size"),
     "zoom": (lambda r: r.crop_size, "a --crop-size"),
     "val_fraction": (lambda r: r.selection == "validation", "--selection validation"),
@@ -213,7 +217,7 @@ def recipe_from(values: Any, file: Path) -> Recipe:
     names = {f.name for f in fields(Recipe)}
     if isinstance(values, dict):
         # older ones do not name what they did
-        values = {"range": "full", "zoom": 0.0} | values
+        values = {"range": "full", "zoom": 0.0, "shift": 0} | values
         if values.get("restart") == 0:  # of a second schedule, which there was; they had none
             values.pop("restart")
     if not isinstance(values, dict) or values.keys() != names:

@@ -28,7 +28,7 @@ from ..data.cache import CachedPairs
 from ..data.dataset import PairDataset
 from ..data.manifest import manifest
 from ..data.sampling import EpochBatches, TrainingView, hold_out
-from ..data.transforms import Jitter, Joint, Resize, TargetCrop, Transform, orientations
+from ..data.transforms import Jitter, Joint, Resize, Shift, TargetCrop, Transform, orientations
 from ..metrics.counts import Counts, count, figures
 from ..metrics.maps import Map
 from ..metrics.report import one_line
@@ -524,10 +524,12 @@ def _test(
 
 def training_transform(recipe: Recipe) -> Transform:
     """What a recipe does to each image and mask that it trains on."""
-    size = recipe.resized_to
-    steps: list[Transform] = [
-        Resize(size) if size else TargetCrop(recipe.crop_size, recipe.target_share, recipe.zoom)
-    ]
+    steps: list[Transform]
+    if size := recipe.resized_to:
+        steps = [Shift(recipe.shift, size)] if recipe.shift else []
+        steps.append(Resize(size))
+    else:
+        steps = [TargetCrop(recipe.crop_size, recipe.target_share, recipe.zoom)]
     if recipe.augment:
         steps += orientations()
     if recipe.jitter:

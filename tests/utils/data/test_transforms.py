@@ -1,9 +1,10 @@
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utils.data.transforms import Jitter, Joint, Resize, TargetCrop, orientations
+from utils.data.transforms import Jitter, Joint, Resize, Shift, TargetCrop, orientations
 
 
 def numbered(height, width):
@@ -12,6 +13,26 @@ def numbered(height, width):
     mask = torch.zeros(1, height, width)
     mask[0, height // 3, width // 2] = 1
     return image, mask
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 40), st.integers(0, 2**32))
+def test_a_shift_mirrors_both_beyond_the_edges(height, width, reach, seed):
+    torch.manual_seed(seed)
+    image, mask = numbered(height, width)
+    moved, target = Shift(reach, 30)(image, mask)
+    down, right = round(reach * height / 30), round(reach * width / 30)
+    padded = np.pad(image[0], ((down, down), (right, right)), mode="reflect")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width))
+    assert (windows == moved[0].numpy()).all(axis=(2, 3)).any()
+    assert torch.equal(target, (moved == image[mask > 0]).float())
+
+
+def test_a_shift_reaches_as_far_as_it_says():
+    torch.manual_seed(0)
+    image, mask = numbered(96, 192)
+    places = [tuple(Shift(4, 48)(image, mask)[1][0].nonzero()[0].tolist()) for _ in range(900)]
+    rows, columns = (sorted(set(axis)) for axis in zip(*places, strict=True))
+    assert rows == list(range(24, 41)) and columns == list(range(80, 113))
 
 
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 40), st.integers(0, 2**32))

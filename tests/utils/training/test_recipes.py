@@ -80,6 +80,7 @@ def test_only_what_is_given_counts():
     "recipe, given, message",
     [
         ("default", {"image_size": 128}, "--image-size has no effect here without --crop-size 0"),
+        ("default", {"shift": 8}, "--shift has no effect here without --crop-size 0"),
         ("published", {"zoom": 0.1}, "--zoom has no effect .* a --crop-size"),
         ("published", {"target_share": 0.1}, "--target-share has no effect .* a --crop-size"),
         ("published", {"val_fraction": 0.2}, "without --selection validation"),
