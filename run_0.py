@@ -25,7 +25,7 @@ from utils.options import InputError, Parser, non_negative, non_negative_float, 
 from utils.precision import PRECISIONS, choose_precision
 from utils.training.distributed import TrainingGroup
 from utils.training.plan import new_plan, resumed_plan
-from utils.training.recipes import AUTO, add_options, given_options
+from utils.training.recipes import AUTO, BEGINS_WITH, add_options, given_options
 from utils.training.record import list_runs, new_run_folder
 from utils.training.runtime import Runtime
 from utils.training.step import fitting
@@ -33,6 +33,10 @@ from utils.training.trainer import train
 
 
 def main() -> None:
+    starts = [
+        f"{recipe} of {dataset}: those in Weight/{other}"
+        for (recipe, dataset), other in BEGINS_WITH.items()
+    ]
     parser = Parser("Train MSCoNet; the run is written to runs/<dataset>/<date>-<time>.")
     parser.add_argument(
         "--dataset",
@@ -63,7 +67,7 @@ def main() -> None:
         type=Path,
         metavar="FILE",
         help="begin with these weights, of a run or published, for images of your own; K and width "
-        "are theirs. random: with none (default of SIRST: those in Weight/NUDT-SIRST; else random)",
+        f"are theirs. random: with none ({'; '.join(starts)}; else random)",
     )
     parser.add_argument("--list", action="store_true", help="list the runs and their best epochs")
     add_options(parser)

@@ -138,7 +138,7 @@ _OF_DATASET = {
     | {"stages": 3, "jitter": 0.0, "epochs": 280, "val_every": 10},
 }
 # whose weights in Weight/ a recipe begins with, where none are named
-_BEGINS_WITH = {("default", "SIRST"): "NUDT-SIRST"}
+BEGINS_WITH = {("default", "SIRST"): "NUDT-SIRST"}
 
 _NEEDS = {  # an option: what must hold for it to be read
     "image_size": (lambda r: not r.crop_size, "--crop-size 0"),
@@ -170,7 +170,7 @@ def recipe_for(name: str, dataset: str, given: dict[str, Any] | None = None) -> 
 
 def begins_with(name: str, dataset: str) -> str | None:
     """The data set whose weights in Weight/ a recipe begins with; None: random ones."""
-    return _entry(_BEGINS_WITH, name, dataset)
+    return _entry(BEGINS_WITH, name, dataset)
 
 
 def add_options(parser: Parser) -> None:

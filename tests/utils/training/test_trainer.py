@@ -767,3 +767,12 @@ def test_signals_are_left_alone_outside_the_main_thread(data_root, tmp_path):
     thread.start()
     thread.join()
     assert not errors and (tmp_path / "run" / "best.pkl").exists()
+
+
+def test_only_a_shift_moves_whole_images():
+    mask = torch.zeros(1, 64, 64)
+    mask[0, 30:34, 30:34] = 1
+    for reach, moved in ((0, False), (8, True)):
+        transform = trainer.training_transform(Recipe(image_size=32, shift=reach))
+        seen = {transform(mask, mask)[1].numpy().tobytes() for _ in range(20)}
+        assert (len(seen) > 10) == moved
