@@ -1,5 +1,6 @@
 """The one builder: every size of the network by name."""
 
+from .ablation import LEAVE_OUT
 from .msconet import MSCoNet
 
 SIZES = {
@@ -9,7 +10,10 @@ ALIASES = {"dcnet": "msconet"}
 
 
 def build_model(
-    name: str = "msconet", stages: int | None = None, width: int | None = None
+    name: str = "msconet",
+    stages: int | None = None,
+    width: int | None = None,
+    without: str = "nothing",
 ) -> MSCoNet:
     """Build a network with fresh weights.
 
@@ -18,9 +22,11 @@ def build_model(
         stages: K, at least 1; published: 5.
         width: channels of the background module's stem, at least 1; published: 16. The module ends
             at 32 times as many; the gates and the reconstruction have twice as many.
+        without: "soa", the second-order attention; "ddc", whose place 3x3 convolutions take; or
+            "gates", with which the whole BSGU goes: for ablations.
 
     Raises:
-        ValueError: an unknown name, or a size below 1.
+        ValueError: an unknown name or part, or a size below 1.
     """
     name = ALIASES.get(name.lower(), name.lower())
     if name not in SIZES:
@@ -29,4 +35,9 @@ def build_model(
     for key, value in size.items():
         if value < 1:
             raise ValueError(f"{key} must be at least 1, got {value}")
-    return MSCoNet(**size)
+    if without not in LEAVE_OUT:
+        raise ValueError(f"no part to leave out is {without!r}; known: {', '.join(LEAVE_OUT)}")
+    net = MSCoNet(**size)
+    LEAVE_OUT[without](net)
+    net.config["without"] = without
+    return net

@@ -21,13 +21,14 @@ def accelerate(net: MSCoNet) -> MSCoNet:
     """
     net = copy.deepcopy(net).eval().requires_grad_(False)
     for module in net.modules():
-        if isinstance(module, EncoderBlock):
+        if isinstance(module, EncoderBlock) and isinstance(module.ddc, DDC):
             module.ddc = _FoldedDDC(module.ddc, module.bn)
             module.bn = nn.Identity()
         elif isinstance(module, DecoderBlock):
             module.reduce = fuse_conv_bn_eval(module.reduce, module.bn)
             module.bn = nn.Identity()
-            module.ddc = _FoldedDDC(module.ddc)
+            if isinstance(module.ddc, DDC):
+                module.ddc = _FoldedDDC(module.ddc)
         elif isinstance(module, nn.Sequential):
             _fold_pairs(module)
     return net.to(memory_format=torch.channels_last)

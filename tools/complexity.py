@@ -16,6 +16,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from model import build_model
+from model.ablation import LEAVE_OUT
 from model.inference import accelerate
 from tools.measuring import alternate, in_own_process, operations, peak_mib, waiting
 from utils.files import write_json
@@ -36,6 +37,10 @@ def main() -> None:
     parser.add_argument("--stages", type=positive, metavar="K", help="default: as published, 5")
     parser.add_argument("--width", type=positive, metavar="N", help="default: as published, 16")
     parser.add_argument(
+        "--without", choices=list(LEAVE_OUT), default="nothing", metavar="PART",
+        help="an ablation: %(choices)s (default %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
         "--sizes", type=positive, nargs="+", default=[256, 512, 1024], metavar="PX",
         help="sides of square images (default 256 512 1024)",
     )  # fmt: skip
@@ -53,7 +58,7 @@ def main() -> None:
     arguments = parser.parse_args()
     device = choose_device(arguments.device)
     precision = choose_precision(arguments.precision, device)
-    net = build_model(stages=arguments.stages, width=arguments.width)
+    net = build_model(stages=arguments.stages, width=arguments.width, without=arguments.without)
     found: dict[str, Any] = {
         **net.config,
         "parameters": sum(p.numel() for p in net.parameters()),
@@ -62,16 +67,16 @@ def main() -> None:
         "pytorch": torch.__version__,
         "cases": [],
     }
-    print("K = {stages}, width {width}: {parameters:,} parameters".format(**found))
+    part = "" if arguments.without == "nothing" else f", without {arguments.without}"
+    print("K = {stages}, width {width}{part}: {parameters:,} parameters".format(**found, part=part))
     print("{device}, {precision}, PyTorch {pytorch}".format(**found))
     print("  ".join(f"{name:>{width}}" for name, width in _COLUMNS))
     for size in arguments.sizes:
         for batch in arguments.batches:
-            config = net.config["stages"], net.config["width"]
             try:
                 with memory_errors():
                     case = in_own_process(
-                        _measure, *config, size, batch, str(device), precision, arguments.runs
+                        _measure, net.config, size, batch, str(device), precision, arguments.runs
                     )
             except (BrokenProcessPool, MemoryError) as error:
                 raise InputError(
@@ -85,10 +90,10 @@ def main() -> None:
 
 
 def _measure(
-    stages: int, width: int, size: int, batch: int, device: str, precision: str, runs: int
+    config: dict[str, Any], size: int, batch: int, device: str, precision: str, runs: int
 ) -> dict[str, Any]:
     on = torch.device(device)
-    net = accelerate(build_model(stages=stages, width=width).eval()).to(on)
+    net = accelerate(build_model(**config).eval()).to(on)
     images = torch.rand(batch, 1, size, size, device=on)
     if on.type == "cuda":
         set_products(precision)

@@ -5,13 +5,14 @@ from model import build_model
 
 def test_the_published_size():
     net = build_model()
-    assert net.config == {"stages": 5, "width": 16}
+    assert net.config == {"stages": 5, "width": 16, "without": "nothing"}
     assert sum(p.numel() for p in net.parameters()) == 9_646_219
 
 
 def test_the_alias_is_the_same_network():
-    assert build_model("dcnet", stages=1, width=2).config == {"stages": 1, "width": 2}
-    assert build_model("MSCoNet", stages=1, width=2).config == {"stages": 1, "width": 2}
+    for name in ("dcnet", "MSCoNet"):
+        config = build_model(name, stages=1, width=2).config
+        assert config == {"stages": 1, "width": 2, "without": "nothing"}
 
 
 @pytest.mark.parametrize(
@@ -19,6 +20,7 @@ def test_the_alias_is_the_same_network():
     [
         ({"name": "unet"}, "no network is named 'unet'; known: msconet, dcnet"),
         ({"stages": 0}, "stages must be at least 1, got 0"),
+        ({"without": "head"}, "no part .* 'head'; known: nothing, soa, ddc, gates"),
         ({"width": -1}, "width must be at least 1, got -1"),
     ],
 )

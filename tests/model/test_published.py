@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from model import from_published
+from model import build_model, from_published
 
 from .fill import fill
 
@@ -20,9 +20,9 @@ def published():
 
 
 def test_k_is_read_from_the_names(published):
-    assert from_published(published).config == {"stages": 2, "width": 16}
+    assert from_published(published).config == build_model(stages=2).config
     one = {name: value for name, value in published.items() if name.startswith("decos.0.")}
-    assert from_published(one).config == {"stages": 1, "width": 16}
+    assert from_published(one).config == build_model(stages=1).config
 
 
 def test_dead_entries_have_no_effect_and_need_not_be_there(published):

@@ -24,6 +24,15 @@ def test_round_trip(tmp_path, net):
     assert torch.equal(loaded.net(images).target, net.eval()(images).target)
 
 
+def test_weights_of_an_ablation_say_so_and_those_from_before_there_were_any_need_not(tmp_path, net):
+    path = tmp_path / "a.pkl"
+    checkpoint.save(path, build_model(stages=1, width=1, without="soa"), {}, {})
+    assert checkpoint.load(path).net.config["without"] == "soa"
+    net.config.pop("without")
+    checkpoint.save(path, net, {}, {})
+    assert checkpoint.load(path).net.config["without"] == "nothing"
+
+
 def test_code_in_a_pickle_is_refused_and_not_run(tmp_path):
     class Code:
         def __reduce__(self):

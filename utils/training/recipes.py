@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from model.ablation import LEAVE_OUT
+
 from ..data.catalogue import BUILTIN, same_name
 from ..data.ranges import RANGES
 from ..options import (
@@ -38,6 +40,9 @@ class Recipe:
 
     stages: int = _value(5, positive, "K, the stages of the network")
     width: int = _value(16, positive, "channels of its first layer; all others follow")
+    without: str = _value(
+        "nothing", tuple(LEAVE_OUT), "part of the network that is left out, for an ablation"
+    )
     range: str = _value(
         "full", RANGES, "grey levels of deep images that become 0 and 1, see t_models.py --help"
     )
@@ -217,7 +222,7 @@ def recipe_from(values: Any, file: Path) -> Recipe:
     names = {f.name for f in fields(Recipe)}
     if isinstance(values, dict):
         # older ones do not name what they did
-        values = {"range": "full", "zoom": 0.0, "shift": 0} | values
+        values = {"range": "full", "zoom": 0.0, "shift": 0, "without": "nothing"} | values
         if values.get("restart") == 0:  # of a second schedule, which there was; they had none
             values.pop("restart")
     if not isinstance(values, dict) or values.keys() != names:

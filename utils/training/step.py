@@ -95,7 +95,7 @@ class Trainee:
         start: MSCoNet | None = None,
     ):
         torch.manual_seed(recipe.seed)
-        net = build_model(stages=recipe.stages, width=recipe.width)
+        net = build_model(stages=recipe.stages, width=recipe.width, without=recipe.without)
         if start:
             net.load_state_dict(start.state_dict())
         self.net = runtime.move(group.share_statistics(net, runtime.device))

@@ -24,6 +24,7 @@ from utils.data.dataset import PairDataset
 from utils.metrics.counts import Counts
 from utils.options import InputError, Stopped
 from utils.training import trainer
+from utils.training.plan import new_plan
 from utils.training.recipes import Recipe
 from utils.training.runtime import Runtime
 from utils.training.step import Average
@@ -776,3 +777,12 @@ def test_only_a_shift_moves_whole_images():
         transform = trainer.training_transform(Recipe(image_size=32, shift=reach))
         seen = {transform(mask, mask)[1].numpy().tobytes() for _ in range(20)}
         assert (len(seen) > 10) == moved
+
+
+def test_an_ablation_is_trained_and_kept_as_one(data_root, tmp_path):
+    run = tmp_path / "run"
+    train(data_root, run, epochs=1, without="gates")
+    saved = checkpoint.load(run / "best.pkl")
+    assert saved.net.config["without"] == "gates"
+    with pytest.raises(InputError, match="has without gates; leave out --without"):
+        new_plan("tiny", data_root, None, {"without": "soa"}, run / "best.pkl", None)
