@@ -105,7 +105,8 @@ def test_a_run_goes_on_after_its_data_moved_and_is_listed(trained, door, data_ro
 def test_training_begins_with_weights(trained, door, refused, data_root):
     (best,) = Path.cwd().glob("runs/tiny/*/best.pkl")
     options = ("--dataset", "tiny", "--data-root", data_root, "--weights", best)
-    assert "has stages 1; leave out --stages" in refused("run_0", *options, "--stages", "3")
+    message = refused("run_0", *options, "--stages", "3")
+    assert "trained with --stages 1; leave out --stages" in message
     assert "--resume takes no options" in refused("run_0", "--resume", "x", "--weights", best)
     assert "a.pkl: weights cannot be read" in refused("run_0", *options[:4], "--weights", "a.pkl")
     assert "a.pkl: weights cannot be read" in refused("run_0", "--weights", "a.pkl")
@@ -135,7 +136,8 @@ def test_a_recipe_begins_with_shipped_weights_unless_told_otherwise(
     shipped.parent.mkdir(parents=True)
     shutil.copy(best, shipped)
     message = refused("run_0", *options, "--stages", "3")
-    assert f"{shipped}: has stages 1; leave out --stages, or begin with --weights random" in message
+    start = f"{shipped}: trained with --stages 1; leave out --stages, or begin with "
+    assert f"{start}--weights random" in message
     small = ("--epochs", "1", "--crop-size", "32", "--output")
     assert door("run_0", *options, *small, "as-shipped")[0] == 0
     begun = checkpoint.load(Path("as-shipped", "best.pkl")).info["begun_with"]

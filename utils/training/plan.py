@@ -63,7 +63,9 @@ def new_plan(
         for option, value in start.net.config.items():
             if given.get(option, value) != value:
                 instead = f", or begin with --weights {RANDOM}" if other else ""
-                raise InputError(f"{weights}: has {option} {value}; leave out --{option}{instead}")
+                raise InputError(
+                    f"{weights}: trained with --{option} {value}; leave out --{option}{instead}"
+                )
             sources[option] = "weights"
         recipe = replace(recipe, **start.net.config)
         origin["begun_with"] = {"sha256": start.sha256} | {

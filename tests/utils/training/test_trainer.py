@@ -784,5 +784,5 @@ def test_an_ablation_is_trained_and_kept_as_one(data_root, tmp_path):
     train(data_root, run, epochs=1, without="gates")
     saved = checkpoint.load(run / "best.pkl")
     assert saved.net.config["without"] == "gates"
-    with pytest.raises(InputError, match="has without gates; leave out --without"):
+    with pytest.raises(InputError, match="trained with --without gates; leave out --without"):
         new_plan("tiny", data_root, None, {"without": "soa"}, run / "best.pkl", None)
