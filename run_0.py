@@ -66,8 +66,8 @@ def main() -> None:
         "--weights",
         type=Path,
         metavar="FILE",
-        help="begin with these weights, of a run or published, for images of your own; K and width "
-        f"are theirs. random: with none ({'; '.join(starts)}; else random)",
+        help="begin with these weights, of a run or published, for images of your own; K, width "
+        f"and what is left out are theirs. random: with none ({'; '.join(starts)}; else random)",
     )
     parser.add_argument("--list", action="store_true", help="list the runs and their best epochs")
     add_options(parser)

@@ -32,7 +32,7 @@ class Shift:
     """Moved at random along both axes, mirrored where it leaves the frame, and its mask with it.
 
     A network that halves its maps five times sees a target in another way at each of 32 x 32
-    places; whole images have one.
+    places; whole images, turned and mirrored, show it at no more than eight.
 
     Args:
         reach: the furthest, px of the image after `Resize` to ``size``.

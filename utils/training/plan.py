@@ -41,7 +41,7 @@ def new_plan(
         data_root: where the data sets are; None: the usual place.
         name: of a recipe; None: that of the data set.
         given: values that replace the recipe's.
-        weights: to begin with, or `RANDOM`; K and width are theirs. None: what the recipe names.
+        weights: to begin with, or `RANDOM`; the network is theirs. None: what the recipe names.
         output: the folder of the run, if it is named.
 
     Raises:
