@@ -189,6 +189,7 @@ def main() -> None:
                 recipe,
                 plan.dataset,
                 run,
+                others=plan.others,
                 runtime=runtime,
                 group=group,
                 origin=plan.origin,

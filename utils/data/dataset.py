@@ -83,6 +83,23 @@ class PairDataset(Dataset):
             return list(bar)
 
 
+class JoinedPairs(PairDataset):
+    """Those of several data sets, one after the other, each stored as it is.
+
+    Args:
+        parts: one at least, of one range.
+    """
+
+    def __init__(self, parts: Sequence[PairDataset]):
+        self.level_range = parts[0].level_range
+        self.pairs = [pair for part in parts for pair in part.pairs]
+        self._places = [(part, index) for part in parts for index in range(len(part))]
+
+    def levels(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        part, index = self._places[index]
+        return part.levels(index)
+
+
 def read_pair(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
     """The files of a pair, (H, W) each: uint8 or uint16 as stored, and bool.
 

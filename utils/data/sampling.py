@@ -16,22 +16,41 @@ class TrainingView(Dataset):
 
     What is drawn depends on the seed, the epoch and the index alone, not on the number of workers
     or on what was drawn before. Asked for ``(epoch, index)``, as `EpochBatches` does.
+
+    Args:
+        samples: of which it shows some.
+        indices: those of which an epoch shows every one.
+        transform: what is done to each.
+        seed: of all that is random.
+        others: those of which it shows as many again, drawn at random; empty: none.
     """
 
     def __init__(
-        self, samples: PairDataset, indices: Sequence[int], transform: Transform, seed: int
+        self,
+        samples: PairDataset,
+        indices: Sequence[int],
+        transform: Transform,
+        seed: int,
+        others: Sequence[int] = (),
     ):
-        self.samples, self.indices, self.transform, self.seed = samples, indices, transform, seed
+        self.samples, self.indices, self.others = samples, indices, others
+        self.transform, self.seed = transform, seed
 
     def __len__(self) -> int:
-        return len(self.indices)
+        return len(self.indices) * (2 if self.others else 1)
 
     def __getitem__(self, draw: tuple[int, int]) -> Sample:
-        epoch, index = draw
-        image, mask, name = self.samples[self.indices[index]]
+        image, mask, name = self.samples[self.shown(draw)]
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(_mix(self.seed, epoch, index))
+            torch.manual_seed(_mix(self.seed, *draw))
             return Sample(*self.transform(image, mask), name)
+
+    def shown(self, draw: tuple[int, int]) -> int:
+        """Which of the samples it is."""
+        epoch, index = draw
+        if index < len(self.indices):
+            return self.indices[index]
+        return self.others[_mix(self.seed, epoch, index, 1) % len(self.others)]
 
 
 class EpochBatches(Sampler):

@@ -19,6 +19,7 @@ RANDOM = Path("random")  # as weights to begin with
 class Plan(NamedTuple):
     run: Path | None  # its folder; None: a new one is to be made
     dataset: Path
+    others: list[Path]  # further data sets to train on
     recipe: Recipe
     recipe_name: str
     origin: dict[str, Any]  # see `train`
@@ -75,7 +76,9 @@ def new_plan(
         with write_errors(output):
             if output.exists() and (not output.is_dir() or any(output.iterdir())):
                 raise InputError(f"{output}: exists already; --resume goes on with it")
-    return Plan(output, found, recipe, name, origin, start.net if start else None, resume=False)
+    others = _others(recipe, found)
+    net = start.net if start else None
+    return Plan(output, found, others, recipe, name, origin, net, resume=False)
 
 
 def resumed_plan(run: Path, data_root: Path | None) -> Plan:
@@ -94,4 +97,20 @@ def resumed_plan(run: Path, data_root: Path | None) -> Plan:
     dataset = choose_dataset(config["dataset"], data_root or Path(config["data_root"]))
     recipe = recipe_from(config.get("recipe"), run / "config.json")
     origin = {k: config[k] for k in ("recipe_name", "origin", "begun_with") if k in config}
-    return Plan(run, dataset, recipe, config.get("recipe_name", ""), origin, None, resume=True)
+    others, name = _others(recipe, dataset), config.get("recipe_name", "")
+    return Plan(run, dataset, others, recipe, name, origin, None, resume=True)
+
+
+def _others(recipe: Recipe, dataset: Path) -> list[Path]:
+    """The further data sets of a recipe, which lie beside the data set.
+
+    Raises:
+        InputError: there is none of a name, or one is named twice.
+    """
+    found = [dataset]
+    for name in recipe.others:
+        other = choose_dataset(name, dataset.parent, to_train=True)
+        if other in found:
+            raise InputError(f"--also {name}: {other} is trained on already; name it once")
+        found.append(other)
+    return found[1:]

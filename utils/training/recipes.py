@@ -29,6 +29,14 @@ def batch_size(text: str) -> int:
     return AUTO if text == "auto" else positive(text)
 
 
+def data_sets(text: str) -> str:
+    """``none``, or names of data sets, comma-separated."""
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"{text!r}: names of data sets, comma-separated, or none")
+    return ",".join(names)
+
+
 def _value(default: Any, parse: Any, text: str) -> Any:
     """``parse`` is a type of an option, a tuple of choices, or bool."""
     return field(default=default, metadata={"parse": parse, "help": text})
@@ -42,6 +50,12 @@ class Recipe:
     width: int = _value(16, positive, "channels of its first layer; all others follow")
     without: str = _value(
         "nothing", tuple(LEAVE_OUT), "part of the network that is left out, for an ablation"
+    )
+    also: str = _value(
+        "none",
+        data_sets,
+        "further data sets, comma-separated: an epoch shows as many images of their trainval, "
+        "drawn at random, as of the data set's own",
     )
     range: str = _value(
         "full", RANGES, "grey levels of deep images that become 0 and 1, see t_models.py --help"
@@ -85,6 +99,11 @@ class Recipe:
         0, non_negative, "stop after so many validations without a better one; 0: never"
     )
     seed: int = _value(0, non_negative, "seed of start values, split, order and augmentation")
+
+    @property
+    def others(self) -> list[str]:
+        """The further data sets that it trains on."""
+        return [] if self.also == "none" else self.also.split(",")
 
     @property
     def side(self) -> int:
@@ -222,7 +241,13 @@ def recipe_from(values: Any, file: Path) -> Recipe:
     names = {f.name for f in fields(Recipe)}
     if isinstance(values, dict):
         # older ones do not name what they did
-        values = {"range": "full", "zoom": 0.0, "shift": 0, "without": "nothing"} | values
+        values = {
+            "range": "full",
+            "zoom": 0.0,
+            "shift": 0,
+            "without": "nothing",
+            "also": "none",
+        } | values
         if values.get("restart") == 0:  # of a second schedule, which there was; they had none
             values.pop("restart")
     if not isinstance(values, dict) or values.keys() != names:

@@ -25,7 +25,7 @@ from model.msconet import STRIDE
 
 from .. import checkpoint
 from ..data.cache import CachedPairs
-from ..data.dataset import PairDataset
+from ..data.dataset import JoinedPairs, PairDataset
 from ..data.manifest import manifest
 from ..data.sampling import EpochBatches, TrainingView, hold_out
 from ..data.transforms import Jitter, Joint, Resize, Shift, TargetCrop, Transform, orientations
@@ -67,6 +67,7 @@ def train(
     run: Path,
     *,
     runtime: Runtime,
+    others: Sequence[Path] = (),
     group: TrainingGroup | None = None,
     origin: dict[str, Any] | None = None,
     start: MSCoNet | None = None,
@@ -85,6 +86,7 @@ def train(
         dataset: folder with ``trainval`` and ``test``.
         run: new, or to go on with.
         runtime: where and how to compute.
+        others: further data sets, of whose ``trainval`` an epoch shows as many images again.
         group: the processes that train together; None: this one alone.
         origin: further entries of config.json and of what the checkpoints say of themselves.
         start: weights to begin with, of a network of the recipe's size; None: random ones.
@@ -98,15 +100,16 @@ def train(
     """
     group = group or TrainingGroup.alone()
     runtime.prepare()
-    images = select_images(recipe, dataset, runtime, group)
-    if min(recipe.batch_size, len(images.training)) // group.world == 1 and recipe.side <= STRIDE:
+    images = select_images(recipe, dataset, others, runtime, group)
+    view = TrainingView(
+        images.samples, images.training, training_transform(recipe), recipe.seed, images.others
+    )
+    if min(recipe.batch_size, len(view)) // group.world == 1 and recipe.side <= STRIDE:
         raise InputError(
             "batch normalisation needs more than one value: train on several images a step, "
             f"or on images larger than {STRIDE} px"
         )
-    batches = EpochBatches(
-        len(images.training), recipe.batch_size, recipe.seed, group.rank, group.world
-    )
+    batches = EpochBatches(len(view), recipe.batch_size, recipe.seed, group.rank, group.world)
     trainee = Trainee(recipe, runtime, group, batches.per_epoch, start)
     progress = Progress()
     # a run that was killed before it had saved anything begins again
@@ -123,12 +126,23 @@ def train(
     about |= (origin or {}) | {"image_size": recipe.resized_to, "range": recipe.range}
     with Record(run, group.leads, progress.lines, done) as record, Signals() as signals:
         training = _Training(
-            recipe, run, runtime, group, images, batches, trainee, progress, about, record, signals
+            recipe,
+            run,
+            runtime,
+            group,
+            images,
+            view,
+            batches,
+            trainee,
+            progress,
+            about,
+            record,
+            signals,
         )
         if resume:
             training.go_on()
         else:
-            training.begin(dataset)
+            training.begin(dataset, others)
         record.session()
         if not finish and not progress.finished:
             training.epochs(done)
@@ -140,14 +154,23 @@ class Images(NamedTuple):
 
     samples: PairDataset
     training: list[int]  # of samples
+    others: range  # of samples, those of further data sets to train on
     chosen_on: PairDataset
     validation: list[int]  # of chosen_on
     test: PairDataset | None
     sha256: dict[str, str]  # entries of config.json: of all that the run learns from
 
 
-def select_images(recipe: Recipe, dataset: Path, runtime: Runtime, group: TrainingGroup) -> Images:
+def select_images(
+    recipe: Recipe,
+    dataset: Path,
+    others: Sequence[Path],
+    runtime: Runtime,
+    group: TrainingGroup,
+) -> Images:
     """The images of a data set, checked, and decoded where the runtime has a cache.
+
+    Those of further ones are for training alone.
 
     Raises:
         InputError: a bad data set, or one without a target where the run needs one.
@@ -178,7 +201,19 @@ def select_images(recipe: Recipe, dataset: Path, runtime: Runtime, group: Traini
             f"{dataset}: no target in the {len(validation)} masks that choose the best epoch; "
             "another --seed or --val-fraction holds out others"
         )
-    return Images(samples, training, chosen_on, validation, test, sha256)
+    parts = [samples]
+    for other in others:
+        part = PairDataset(other / "trainval", recipe.range)
+        key = sha256[f"data_sha256 of {other.name}"] = manifest(part.pairs)
+        if runtime.cache:
+            with group.leader_first():
+                part = CachedPairs(part, runtime.cache / f"{other.name}-trainval.bin", key)
+        part.check()
+        parts.append(part)
+    further = range(len(samples), sum(map(len, parts)))
+    if others:
+        samples = JoinedPairs(parts)
+    return Images(samples, training, further, chosen_on, validation, test, sha256)
 
 
 @dataclass
@@ -190,6 +225,7 @@ class _Training:
     runtime: Runtime
     group: TrainingGroup
     images: Images
+    view: TrainingView
     batches: EpochBatches
     trainee: Trainee
     progress: Progress
@@ -209,7 +245,7 @@ class _Training:
         if before[-1:] != [self.computes_on] and not self.progress.finished:
             self.record.log(self.computes_on)
 
-    def begin(self, dataset: Path) -> None:
+    def begin(self, dataset: Path, others: Sequence[Path]) -> None:
         """Write down what is going to be done."""
         recipe, images, record = self.recipe, self.images, self.record
         # not in the weights, which may go to others: a path says much about a machine
@@ -221,8 +257,11 @@ class _Training:
                 "validation": [images.chosen_on.pairs[i].name for i in images.validation],
             },
         )
+        further = ", ".join(other.name for other in others)
         record.log(
-            f"{dataset.name}: {len(images.training)} images to train on, {len(images.validation)} "
+            f"{dataset.name}: {len(images.training)} images to train on"
+            f"{f' and as many of the {len(images.others)} of {further}' if others else ''}, "
+            f"{len(images.validation)} "
             f"{'of the test split' if recipe.selection == 'test' else 'held out'}; "
             f"batches of {self.batches.batch_size}, {self.batches.per_epoch} an epoch; "
             f"{recipe.stages} stages, "
@@ -247,9 +286,7 @@ class _Training:
         recipe, progress = self.recipe, self.progress
         workers = self.runtime.workers
         loader = DataLoader(
-            TrainingView(
-                self.images.samples, self.images.training, training_transform(recipe), recipe.seed
-            ),
+            self.view,
             batch_sampler=self.batches,
             num_workers=workers,
             persistent_workers=workers > 0,
@@ -292,7 +329,7 @@ class _Training:
         batches.epoch, batches.start = progress.epoch, progress.step
         began, first = time.perf_counter(), progress.step
         log = None
-        for images, masks, names in _loaded(loader, batches, self.images, self.signals):
+        for images, masks, names in _loaded(loader, batches, self.view, self.signals):
             step = (progress.epoch - 1) * batches.per_epoch + progress.step
             # the step before is logged while the GPU computes this one
             values = train_step(self.trainee, self.recipe, self.runtime, images, masks, log)
@@ -461,7 +498,7 @@ def _resume(trainee: Trainee, recipe: Recipe, run: Path, images: Images) -> Prog
 
 
 def _loaded(
-    loader: DataLoader, batches: EpochBatches, images: Images, signals: Signals
+    loader: DataLoader, batches: EpochBatches, view: TrainingView, signals: Signals
 ) -> Iterator[tuple[Tensor, Tensor, list[str]]]:
     """The batches of an epoch; what goes wrong in a worker becomes one line.
 
@@ -479,7 +516,7 @@ def _loaded(
                 raise
             if signals.received is not None:
                 return
-            pairs = [images.samples.pairs[images.training[index]] for _, index in planned]
+            pairs = [view.samples.pairs[view.shown(draw)] for draw in planned]
             files = ", ".join(str(pair.image) for pair in pairs)
             raise InputError(
                 f"a process that loads images died at one of {files}; is there memory enough? "
