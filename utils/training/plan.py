@@ -109,7 +109,10 @@ def _others(recipe: Recipe, dataset: Path) -> list[Path]:
     """
     found = [dataset]
     for name in recipe.others:
-        other = choose_dataset(name, dataset.parent, to_train=True)
+        try:
+            other = choose_dataset(name, dataset.parent, to_train=True)
+        except InputError as error:
+            raise InputError(f"--also {name}: {error}; --also none does without") from None
         if other in found:
             raise InputError(f"--also {name}: {other} is trained on already; name it once")
         found.append(other)

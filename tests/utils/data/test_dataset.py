@@ -1,8 +1,11 @@
+import pickle
+
 import numpy as np
 import pytest
 import torch
 
-from utils.data.dataset import PairDataset
+from utils.data.cache import CachedPairs
+from utils.data.dataset import JoinedPairs, PairDataset
 from utils.data.images import encode_png
 from utils.options import InputError
 
@@ -30,6 +33,20 @@ def test_pairs_by_stem_in_order(folder):
     assert (image == 0.2).all() and (mask == 0).all()
     assert (samples[2].mask == 1).all()
     assert sum(samples.check()) == 48
+
+
+def test_several_sets_one_after_the_other(folder, tmp_path):
+    write(tmp_path / "other", "images", "a.png", (3, 5), 102)
+    write(tmp_path / "other", "masks", "a.png", (3, 5), 255)
+    parts = [PairDataset(folder), PairDataset(tmp_path / "other")]
+    parts[1] = CachedPairs(parts[1], tmp_path / "other.bin", "key")
+    joined = pickle.loads(pickle.dumps(JoinedPairs(parts)))  # as a worker gets it
+    assert [sample.name for sample in joined] == ["10", "a", "b", "a"]
+    assert len(joined) == len(joined.pairs) == 4
+    for sample, expected in zip(joined, [*parts[0], *parts[1]], strict=True):
+        assert torch.equal(sample.image, expected.image)
+        assert torch.equal(sample.mask, expected.mask)
+    assert joined.check() == [0, 0, 48, 15]
 
 
 def test_a_camera_that_fills_a_part_of_16_bits(folder):

@@ -42,6 +42,20 @@ def test_a_draw_leaves_the_global_generator_alone():
     assert torch.equal(torch.rand(1), expected)
 
 
+def test_others_are_drawn_anew_each_epoch_and_its_own_are_as_without_them():
+    own, others = [4, 7, 9], range(20, 26)
+    view = TrainingView(Numbers(), own, VIEW.transform, 1, others)
+    assert (len(VIEW), len(view)) == (3, 6)
+    for index in range(3):
+        assert view.shown((2, index)) == own[index]
+        assert torch.equal(view[2, index].image, VIEW[2, index].image)
+    epochs = [[view.shown((epoch, index)) for index in (3, 4, 5)] for epoch in range(30)]
+    assert {i for epoch in epochs for i in epoch} == set(others)
+    assert len(set(map(tuple, epochs))) > 20
+    assert view[5, 4].name == str(epochs[5][1])
+    assert torch.equal(view[5, 4].image, view[5, 4].image)
+
+
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a single core
 def test_workers_change_nothing():
     def epoch(workers):

@@ -105,6 +105,15 @@ def test_help_shows_every_default():
     assert "held out for validation (default 0.1)" in text
 
 
+def test_further_data_sets():
+    assert Recipe().others == [] == Recipe(also=parse("--also", "none")[1]["also"]).others
+    given = parse("--also", "IRSTD-1k, NUDT-SIRST")[1]
+    assert recipe_for("default", "x", given).others == ["IRSTD-1k", "NUDT-SIRST"]
+    for text in ("", "a,,b"):
+        with pytest.raises(InputError, match="names of data sets, comma-separated, or none"):
+            parse("--also", text)
+
+
 def test_a_recipe_is_read_back():
     assert recipe_from(asdict(RECIPES["demo"]), Path("x")) == RECIPES["demo"]
     for values in (None, {}, asdict(Recipe()) | {"more": 1}):

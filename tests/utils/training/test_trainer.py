@@ -3,6 +3,7 @@ import json
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -50,7 +51,8 @@ RECIPE = Recipe(
 def train(data_root, run, resume=False, save_minutes=10.0, workers=0, **changes):
     runtime = Runtime(torch.device("cpu"), workers=workers, save_minutes=save_minutes)
     recipe = replace(RECIPE, **changes)
-    trainer.train(recipe, data_root / "tiny", run, runtime=runtime, resume=resume)
+    others = [data_root / name for name in recipe.others]
+    trainer.train(recipe, data_root / "tiny", run, others=others, runtime=runtime, resume=resume)
     return checkpoint.load(run / "last.pkl")
 
 
@@ -786,3 +788,63 @@ def test_an_ablation_is_trained_and_kept_as_one(data_root, tmp_path):
     assert saved.net.config["without"] == "gates"
     with pytest.raises(InputError, match="trained with --without gates; leave out --without"):
         new_plan("tiny", data_root, None, {"without": "soa"}, run / "best.pkl", None)
+
+
+@pytest.fixture
+def two_sets(data_root):
+    """The tiny set, and one of three images that it does not hold."""
+    other = data_root / "other" / "trainval"
+    for kind in ("images", "masks"):
+        (other / kind).mkdir(parents=True)
+        for i in range(3):
+            shutil.copy(data_root / "tiny/trainval" / kind / f"trainval{i}.png", other / kind)
+    for path in (other / "images").iterdir():
+        path.write_bytes(cv2.imencode(".png", 255 - cv2.imread(str(path), 0))[1].tobytes())
+    return data_root
+
+
+def test_further_sets_are_for_training_alone(two_sets, tmp_path):
+    alone, run = tmp_path / "alone", tmp_path / "run"
+    train(two_sets, alone, epochs=1)
+    first = everything(train(two_sets, run, epochs=1, also="other"))
+    log = (run / "log.txt").read_text()
+    assert "tiny: 11 images to train on and as many of the 3 of other, 1 held out" in log
+    assert "batches of 4, 5 an epoch" in log
+    assert (run / "split.json").read_text() == (alone / "split.json").read_text()
+    config = json.loads((run / "config.json").read_text())
+    assert config["data_sha256 of other"] != config["data_sha256"]
+    assert not torch.equal(first, everything(checkpoint.load(alone / "last.pkl")))
+
+    (two_sets / "other/trainval/images/trainval0.png").write_bytes(
+        cv2.imencode(".png", np.full((40, 48), 7, np.uint8))[1].tobytes()
+    )
+    with pytest.raises(InputError, match="the data set has changed"):
+        train(two_sets, run, resume=True, epochs=1, also="other")
+
+
+def test_further_sets_from_a_cache_give_the_same(two_sets, tmp_path):
+    def weights(name, cache):
+        runtime = Runtime(torch.device("cpu"), cache=cache)
+        recipe, folder = replace(RECIPE, epochs=1, also="other"), two_sets / "tiny"
+        others = [two_sets / "other"]
+        trainer.train(recipe, folder, tmp_path / name, others=others, runtime=runtime)
+        return everything(checkpoint.load(tmp_path / name / "last.pkl"))
+
+    assert torch.equal(weights("a", None), weights("b", tmp_path / "cache"))
+    names = {path.name for path in (tmp_path / "cache").iterdir()}
+    assert names == {"trainval.bin", "other-trainval.bin"}
+
+
+@pytest.mark.parametrize(
+    "also, message",
+    [
+        ("tiny", "--also tiny: .*tiny is trained on already; name it once"),
+        ("other,Other", "trained on already"),
+        ("elsewhere", "--also elsewhere: no data set elsewhere in .*; --also none does without"),
+    ],
+)
+def test_further_sets_that_cannot_be(two_sets, also, message):
+    with pytest.raises(InputError, match=message):
+        new_plan("tiny", two_sets, None, {"also": also}, None, None)
+    plan = new_plan("tiny", two_sets, None, {"also": "other"}, None, None)
+    assert plan.others == [two_sets / "other"]
