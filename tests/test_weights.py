@@ -74,7 +74,7 @@ def test_what_they_are(shipped):
     # a user's bare command repeats their training; what it was trained without is off, and images
     # of 8 bits always span their full range
     recipe = asdict(recipe_for("default", name)) | stated.last_part
-    trained = {"range": "auto", "without": "nothing"} | loaded.info["recipe"]
+    trained = {"range": "auto", "without": "nothing", "also": "none"} | loaded.info["recipe"]
     assert {k: v for k, v in recipe.items() if k in trained or v} == {
         k: v for k, v in trained.items() if k in recipe or v
     }
