@@ -16,7 +16,7 @@ from ..files import list_folder
 from ..options import InputError
 from .archives import folded
 from .catalogue import count_warning
-from .dataset import Pair, some_names
+from .dataset import Pair, PairDataset, some_names
 from .images import SUFFIXES, read_levels, read_mask_levels, target_pixels
 from .layouts import SPLITS
 from .manifest import combined, file_sha256
@@ -198,9 +198,30 @@ def perceptual_hash(levels: np.ndarray) -> np.ndarray:
 
     Which of the 255 lowest frequencies of a cosine transform, at 64 x 64 px, exceed their median.
     """
-    small = cv2.resize(levels.astype(np.float32), (_HASHED, _HASHED), interpolation=cv2.INTER_AREA)
-    lowest = cv2.dct(small)[:_HASH_SIDE, :_HASH_SIDE].ravel()[1:]
+    lowest = cv2.dct(_hashed(levels))[:_HASH_SIDE, :_HASH_SIDE].ravel()[1:]
     return lowest > np.median(lowest)
+
+
+def near_any(samples: PairDataset, others: Sequence[tuple[PairDataset, int]]) -> np.ndarray:
+    """(n,) bool: which images are nearly one of others, by `NEAR`, turned or mirrored, too.
+
+    Args:
+        samples: n pairs.
+        others: a pair each, as data set and index.
+    """
+
+    def orientations(place: tuple[PairDataset, int]) -> list[np.ndarray]:
+        small = _hashed(place[0].levels(place[1])[0])
+        views = (np.rot90(view, turn) for view in (small, small[:, ::-1]) for turn in range(4))
+        return [perceptual_hash(view) for view in views]
+
+    if not others:
+        return np.zeros(len(samples), bool)
+    with ThreadPoolExecutor() as pool:
+        own = pool.map(lambda i: perceptual_hash(samples.levels(i)[0]), range(len(samples)))
+        theirs = pool.map(orientations, others)
+        signs, their_signs = _signs(np.stack(list(own))), _signs(np.concatenate(list(theirs)))
+    return (signs @ their_signs.T).max(axis=1) >= _agreement(signs.shape[1], NEAR)
 
 
 def near_pairs(
@@ -218,12 +239,12 @@ def near_pairs(
             all.
         most: ends the search; of a film of one scene there are as many as its images squared.
     """
-    signs = np.where(hashes, np.float32(1), np.float32(-1))
-    least = hashes.shape[1] - 2 * distance  # bits that agree less those that differ
+    signs = _signs(hashes)
+    least = _agreement(hashes.shape[1], distance)
     found = []
     for start in range(0, len(signs), 1024):
         agreement = signs[start : start + 1024] @ signs.T
-        near = agreement >= least - 0.5
+        near = agreement >= least
         if wanted:
             near &= wanted(start, start + len(near))
         later = np.triu(near, start + 1)
@@ -232,6 +253,20 @@ def near_pairs(
                 return found
             found.append((start + int(i), int(j)))
     return found
+
+
+def _hashed(levels: np.ndarray) -> np.ndarray:
+    """The small image that a hash is made of."""
+    return cv2.resize(levels.astype(np.float32), (_HASHED, _HASHED), interpolation=cv2.INTER_AREA)
+
+
+def _signs(hashes: np.ndarray) -> np.ndarray:
+    return np.where(hashes, np.float32(1), np.float32(-1))
+
+
+def _agreement(bits: int, distance: int) -> float:
+    """Least product of the signs of near hashes: the bits that agree less those that differ."""
+    return bits - 2 * distance - 0.5
 
 
 def _judge_split(report: Report, split: str) -> None:

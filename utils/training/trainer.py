@@ -25,7 +25,8 @@ from model.msconet import STRIDE
 
 from .. import checkpoint
 from ..data.cache import CachedPairs
-from ..data.dataset import JoinedPairs, PairDataset
+from ..data.check import near_any
+from ..data.dataset import JoinedPairs, PairDataset, some_names
 from ..data.manifest import manifest
 from ..data.sampling import EpochBatches, TrainingView, hold_out
 from ..data.transforms import Jitter, Joint, Resize, Shift, TargetCrop, Transform, orientations
@@ -154,7 +155,8 @@ class Images(NamedTuple):
 
     samples: PairDataset
     training: list[int]  # of samples
-    others: range  # of samples, those of further data sets to train on
+    others: list[int]  # of samples, those of further data sets to train on
+    left_out: list[str]  # images of these that are nearly ones of validation or test
     chosen_on: PairDataset
     validation: list[int]  # of chosen_on
     test: PairDataset | None
@@ -170,7 +172,8 @@ def select_images(
 ) -> Images:
     """The images of a data set, checked, and decoded where the runtime has a cache.
 
-    Those of further ones are for training alone.
+    Those of further ones are for training alone; what is nearly an image of validation or test is
+    left out of them.
 
     Raises:
         InputError: a bad data set, or one without a target where the run needs one.
@@ -201,7 +204,10 @@ def select_images(
             f"{dataset}: no target in the {len(validation)} masks that choose the best epoch; "
             "another --seed or --val-fraction holds out others"
         )
-    parts = [samples]
+    kept_out = [(chosen_on, i) for i in validation]
+    if test and recipe.selection != "test":
+        kept_out += [(test, i) for i in range(len(test))]
+    parts, further, left_out = [samples], list[int](), list[str]()
     for other in others:
         part = PairDataset(other / "trainval", recipe.range)
         key = sha256[f"data_sha256 of {other.name}"] = manifest(part.pairs)
@@ -209,11 +215,21 @@ def select_images(
             with group.leader_first():
                 part = CachedPairs(part, runtime.cache / f"{other.name}-trainval.bin", key)
         part.check()
+        start = sum(map(len, parts))
+        for i, near in enumerate(near_any(part, kept_out)):
+            if near:
+                left_out.append(f"{other.name}/{part.pairs[i].name}")
+            else:
+                further.append(start + i)
         parts.append(part)
-    further = range(len(samples), sum(map(len, parts)))
     if others:
         samples = JoinedPairs(parts)
-    return Images(samples, training, further, chosen_on, validation, test, sha256)
+        if not further:
+            raise InputError(
+                f"--also {recipe.also}: every image is nearly one that {dataset.name} keeps for "
+                "validation or test; leave it out"
+            )
+    return Images(samples, training, further, left_out, chosen_on, validation, test, sha256)
 
 
 @dataclass
@@ -267,6 +283,11 @@ class _Training:
             f"{recipe.stages} stages, "
             f"{sum(p.numel() for p in self.trainee.net.parameters()):,} parameters"
         )
+        if images.left_out:
+            record.log(
+                f"{len(images.left_out)} images are left out, nearly ones of validation or test: "
+                f"{some_names(images.left_out)}"
+            )
         if recipe.selection == "test":
             record.log(
                 "the best epoch is chosen on the test split, as the paper did: its figures "

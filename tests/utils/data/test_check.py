@@ -6,6 +6,7 @@ from utils.data.check import (
     NEAR,
     check,
     manifest_file,
+    near_any,
     near_pairs,
     perceptual_hash,
     scr,
@@ -224,6 +225,23 @@ def test_hashes_of_the_same_view_are_near_and_of_others_are_not():
         others.append(perceptual_hash(np.clip(smaller * 0.8 + 20, 0, 255).astype(np.uint8)))
     differ = (np.stack(others) != hashes).sum(axis=1)
     assert (differ <= NEAR).mean() > 0.9 and differ.max() < 60
+
+
+def test_near_images_of_another_set_are_found_in_any_orientation(tmp_path):
+    views = [make_scene(seed, 96, 128).image for seed in range(12)]
+    for i, view in enumerate(views):
+        for kind in ("images", "masks"):
+            put(tmp_path, f"own/{kind}/{i:02}.png", view)
+    for i in range(8):  # of the first eight, each in another orientation, and four new ones
+        turned = np.rot90(views[i] if i < 4 else views[i][:, ::-1], i)
+        smaller = cv2.resize(turned, (90, 90), interpolation=cv2.INTER_AREA)
+        for kind in ("images", "masks"):
+            put(tmp_path, f"other/{kind}/{i}.png", (smaller * 0.9).astype(np.uint8))
+            put(tmp_path, f"other/{kind}/{8 + i}.png", make_scene(100 + i, 96, 128).image)
+    own, other = PairDataset(tmp_path / "own"), PairDataset(tmp_path / "other")
+    near = near_any(own, [(other, i) for i in range(len(other))])
+    assert near.tolist() == [True] * 8 + [False] * 4
+    assert not near_any(own, []).any() and near_any(own, [(own, 3)]).tolist().index(True) == 3
 
 
 def test_near_pairs_are_all_within_the_distance():

@@ -822,6 +822,26 @@ def test_further_sets_are_for_training_alone(two_sets, tmp_path):
         train(two_sets, run, resume=True, epochs=1, also="other")
 
 
+def test_images_of_further_sets_that_are_to_be_validated_or_tested_on_are_left_out(
+    two_sets, tmp_path
+):
+    test, other = two_sets / "tiny/test", two_sets / "other/trainval"
+    for kind in ("images", "masks"):
+        name = next(iter(sorted((test / kind).iterdir()))).name
+        turned = cv2.imread(str(test / kind / name), 0)[:, ::-1]
+        (other / kind / "leak.png").write_bytes(cv2.imencode(".png", turned)[1].tobytes())
+    train(two_sets, tmp_path / "run", epochs=1, also="other")
+    log = (tmp_path / "run/log.txt").read_text()
+    assert "as many of the 3 of other" in log
+    assert "1 images are left out, nearly ones of validation or test: other/leak" in log
+
+    for kind in ("images", "masks"):
+        for i in range(3):
+            (other / kind / f"trainval{i}.png").unlink()
+    with pytest.raises(InputError, match="--also other: every image is nearly one that tiny keeps"):
+        train(two_sets, tmp_path / "again", epochs=1, also="other")
+
+
 def test_further_sets_from_a_cache_give_the_same(two_sets, tmp_path):
     def weights(name, cache):
         runtime = Runtime(torch.device("cpu"), cache=cache)
