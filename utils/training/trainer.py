@@ -285,8 +285,8 @@ class _Training:
         )
         if images.left_out:
             record.log(
-                f"{len(images.left_out)} images are left out, nearly ones of validation or test: "
-                f"{some_names(images.left_out)}"
+                "left out, as they are nearly images of validation or test: "
+                f"{len(images.left_out)} ({some_names(images.left_out)})"
             )
         if recipe.selection == "test":
             record.log(

@@ -833,7 +833,7 @@ def test_images_of_further_sets_that_are_to_be_validated_or_tested_on_are_left_o
     train(two_sets, tmp_path / "run", epochs=1, also="other")
     log = (tmp_path / "run/log.txt").read_text()
     assert "as many of the 3 of other" in log
-    assert "1 images are left out, nearly ones of validation or test: other/leak" in log
+    assert "left out, as they are nearly images of validation or test: 1 (other/leak)" in log
 
     for kind in ("images", "masks"):
         for i in range(3):
