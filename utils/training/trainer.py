@@ -181,12 +181,14 @@ def select_images(
     samples = PairDataset(dataset / "trainval", recipe.range)
     test = PairDataset(dataset / "test", recipe.range) if (dataset / "test").is_dir() else None
     sha256 = {"data_sha256": manifest(samples.pairs)}
-    if test and recipe.selection == "test":  # else it is read once, and may come later
+    if test and (recipe.selection == "test" or others):  # else it is read once, and may come later
         sha256["test_sha256"] = manifest(test.pairs)
+    elif others:  # what is trained on depends on it
+        sha256["test_sha256"] = "none"
     if runtime.cache:
         with group.leader_first():
             samples = CachedPairs(samples, runtime.cache / "trainval.bin", sha256["data_sha256"])
-            if "test_sha256" in sha256:
+            if test and "test_sha256" in sha256:
                 test = CachedPairs(test, runtime.cache / "test.bin", sha256["test_sha256"])
     areas = samples.check()
     if recipe.selection == "test":

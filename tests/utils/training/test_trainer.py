@@ -842,6 +842,17 @@ def test_images_of_further_sets_that_are_to_be_validated_or_tested_on_are_left_o
         train(two_sets, tmp_path / "again", epochs=1, also="other")
 
 
+def test_with_further_sets_a_test_split_may_not_come_later(two_sets, tmp_path):
+    test = two_sets / "tiny/test"
+    test.rename(tmp_path / "test")
+    train(two_sets, tmp_path / "run", epochs=1, also="other")
+    train(two_sets, tmp_path / "alone", epochs=1)
+    (tmp_path / "test").rename(test)
+    train(two_sets, tmp_path / "alone", resume=True, epochs=1)
+    with pytest.raises(InputError, match="the data set has changed"):
+        train(two_sets, tmp_path / "run", resume=True, epochs=1, also="other")
+
+
 def test_further_sets_from_a_cache_give_the_same(two_sets, tmp_path):
     def weights(name, cache):
         runtime = Runtime(torch.device("cpu"), cache=cache)
@@ -852,7 +863,7 @@ def test_further_sets_from_a_cache_give_the_same(two_sets, tmp_path):
 
     assert torch.equal(weights("a", None), weights("b", tmp_path / "cache"))
     names = {path.name for path in (tmp_path / "cache").iterdir()}
-    assert names == {"trainval.bin", "other-trainval.bin"}
+    assert names == {"trainval.bin", "test.bin", "other-trainval.bin"}
 
 
 @pytest.mark.parametrize(
