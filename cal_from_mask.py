@@ -152,7 +152,7 @@ def main() -> None:
         kind=arguments.kind,
         seed=arguments.seed,
         workers=arguments.workers,
-        facts=facts | {"weights_sha256": record.get("weights_sha256")},
+        facts=facts | {key: record.get(key) for key in ("weights_sha256", "tta")},
         table=arguments.table,
         plots=arguments.plots,
         report=arguments.report,

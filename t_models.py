@@ -128,6 +128,12 @@ def main() -> int:
         choices=PRECISIONS,
         help="auto: bf16 or fp16 on a GPU, fp32 on the CPU (default %(default)s)",
     )
+    parser.add_argument(
+        "--tta",
+        action="store_true",
+        help="test-time augmentation: the mean over the image turned and mirrored in all eight "
+        "ways, in eight times the time",
+    )
     arguments = parser.parse_args()
     # files are shared out by number, not by work: one process may long wait for another
     group = Group(arguments.device, timeout=timedelta(days=7))
@@ -212,6 +218,7 @@ def _predictor(arguments: Namespace, weights: Path, group: Group, **options) -> 
         threshold=arguments.threshold,
         min_area=arguments.min_area,
         precision=arguments.precision,
+        tta=arguments.tta,
         **options,
     )
 

@@ -70,6 +70,22 @@ def test_prediction_and_score_at_the_size_of_the_paper(trained, door):
     assert (metrics["resize"], metrics["kind"], metrics["seed"]) == (True, None, 0)
 
 
+def test_what_is_averaged_over_orientations_says_so(trained, door):
+    def figures() -> tuple[bool, np.ndarray]:
+        assert door("cal_from_mask")[0] == 0
+        tta = json.loads(Path("results/tiny/metrics.json").read_text())["tta"]
+        return tta, scipy.io.loadmat("results/tiny/mat/test0.mat")["T"]
+
+    assert door("t_models")[0] == 0
+    plain = figures()
+    assert door("t_models", "--tta")[0] == 0
+    averaged = figures()
+    assert (plain[0], averaged[0]) == (False, True)
+    assert not np.allclose(plain[1], averaged[1], atol=1e-3)
+    code, _, err = door("t_models", "--skip-existing")
+    assert code == 2 and "other tta" in err
+
+
 def test_maps_of_images_that_are_gone_are_removed(trained, door, data_root):
     door("t_models")
     for kind in ("images", "masks"):

@@ -110,6 +110,7 @@ def _settings(predictor: Predictor, job: Job, **more: Any) -> Settings:
     return {
         "weights_sha256": predictor.network.sha256,
         "precision": predictor.network.precision,
+        "tta": predictor.tta,
         "level range": job.read_range or predictor.level_range,
         "image size": predictor.size or job.read_size,
         "threshold": predictor.threshold,
@@ -183,6 +184,7 @@ def predict_split(predictor: Predictor, split: Path, job: Job, group: Group) -> 
         "split": split.name,
         "size": job.read_size or None,
         "weights_sha256": predictor.network.sha256,
+        "tta": predictor.tta,
         "images": sorted(earlier | images.keys()),
     }
     make_folder(folder)

@@ -14,7 +14,7 @@ from ..data.ranges import Limits, Range, checked_range, limits, normalised
 from ..memory import memory_errors
 from ..options import InputError, choose_device
 from .detections import Detection, detect
-from .networks import StageMaps, load_network
+from .networks import MeanOfOrientations, Network, StageMaps, load_network
 from .tiles import predict_tiles
 
 TILE = 512  # px
@@ -72,6 +72,7 @@ class Predictor:
         min_area: px; smaller detections are left out.
         precision: fp32, tf32, bf16, fp16 or pytorch, see `utils.precision`; ``auto``: bf16 or fp16
             on a GPU, fp32 on the CPU.
+        tta: test-time augmentation, see `MeanOfOrientations`.
 
     Raises:
         InputError: the file holds no MSCoNet; no such device or precision.
@@ -87,12 +88,15 @@ class Predictor:
         threshold: float = 0.5,
         min_area: int = 1,
         precision: str = "auto",
+        tta: bool = False,
     ):
         if not 0 < threshold < 1:
             raise ValueError(f"threshold {threshold}: expected a probability between 0 and 1")
         wanted = choose_device(device) if isinstance(device, str) else device
-        self.network = load_network(Path(weights), wanted, precision)
-        self.device = self.network.device
+        network = load_network(Path(weights), wanted, precision)
+        self.network: Network = MeanOfOrientations(network) if tta else network
+        self.tta = tta
+        self.device = network.device
         if device != "auto" and self.device.type != wanted.type:
             raise InputError(
                 f"{weights}: ONNX Runtime does not compute on {wanted} here; install "
