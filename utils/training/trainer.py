@@ -385,11 +385,6 @@ class _Training:
                 self.save()
             if stopped:
                 self._stop()
-        if progress.step < batches.per_epoch:  # a signal has ended a worker
-            if log:
-                log()
-            self.save()
-            self._stop()
 
     def _choose(self) -> str:
         """Validate; keep the weights if they are the best so far. Returns a part of the log."""
@@ -525,7 +520,8 @@ def _loaded(
 ) -> Iterator[tuple[Tensor, Tensor, list[str]]]:
     """The batches of an epoch; what goes wrong in a worker becomes one line.
 
-    It ends early where a signal that was sent to all processes has ended a worker.
+    Where a signal that was sent to all processes has ended a worker, this process loads the batch:
+    other ranks may be in the step, and wait for this one before they look at the signal.
     """
     with _own_handler_of_children():
         iterator = iter(loader)
@@ -538,7 +534,8 @@ def _loaded(
             if "DataLoader worker" not in str(error):
                 raise
             if signals.received is not None:
-                return
+                yield loader.collate_fn([view[draw] for draw in planned])
+                continue
             pairs = [view.samples.pairs[view.shown(draw)] for draw in planned]
             files = ", ".join(str(pair.image) for pair in pairs)
             raise InputError(

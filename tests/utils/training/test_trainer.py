@@ -642,6 +642,54 @@ def test_two_processes_train_as_one(data_root, tmp_path):
         torch.testing.assert_close(value, both.get_buffer(name), atol=1e-3, rtol=1e-2)
 
 
+ENDED_WORKER = """
+import os, signal, sys, torch
+from pathlib import Path
+from utils.data.sampling import TrainingView
+from utils.training import trainer
+from utils.training.distributed import TrainingGroup
+from utils.training.runtime import Runtime
+from utils.options import run_door
+from tests.utils.training.test_trainer import RECIPE
+
+trains = os.getpid()
+load = TrainingView.__getitem__
+
+def slowly(view, draw):
+    if os.getpid() != trains and os.environ["RANK"] == "1" and draw[0] == 2:
+        os.kill(trains, signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return load(view, draw)
+
+def main():
+    TrainingView.__getitem__ = slowly
+    group = TrainingGroup("cpu")
+    runtime = Runtime(torch.device("cpu"), workers=1)
+    trainer.train(RECIPE, Path(sys.argv[1]), Path(sys.argv[2]), runtime=runtime, group=group)
+
+if __name__ == "__main__":
+    run_door(main)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="several processes need Linux")
+def test_processes_stop_together_where_a_signal_has_ended_a_worker_of_one(data_root, tmp_path):
+    program, run = tmp_path / "program.py", tmp_path / "run"
+    program.write_text(ENDED_WORKER)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
+         program, data_root / "tiny", run],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=90,
+    )  # fmt: skip
+    assert done.returncode != 0 and f"stopped: --resume {run}" in done.stderr
+    progress = checkpoint.load(run / "last.pkl").training["progress"]
+    assert (progress["epoch"], progress["step"]) == (2, 1)
+
+
 # --- trouble --------------------------------------------------------------------------------------
 
 
