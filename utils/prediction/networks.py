@@ -146,12 +146,12 @@ def _mean(
     for mirror in (1, -1):
         for turns in range(4):
             turned = np.rot90(images[..., ::mirror], turns, axes)
-            for k, found in enumerate(predict(np.ascontiguousarray(turned))):
+            for k, found in enumerate(predict(turned.copy())):
                 part = np.rot90(found, -turns, axes)[..., ::mirror] / np.float32(8)
                 if k < len(means):
                     means[k] += part
                 else:
-                    means.append(np.ascontiguousarray(part))
+                    means.append(part)
     return means
 
 

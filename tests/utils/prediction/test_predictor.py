@@ -101,10 +101,10 @@ def test_stages(weights):
     assert first.reconstruction.shape == (40, 33)
 
 
-@pytest.mark.parametrize("shape", [(48, 48), (70, 33)])
+@pytest.mark.parametrize("shape", [(48, 48), (70, 33), (1, 40), (1, 1)])
 def test_the_mean_of_all_orientations(weights, shape):
     image = np.random.default_rng(0).random(shape, np.float32)
-    views = [np.ascontiguousarray(np.rot90(i, k)) for i in (image, image.T) for k in range(4)]
+    views = [np.rot90(i, k).copy() for i in (image, image.T) for k in range(4)]
     found = [expected(weights, view) for view in views]
     means = []
     for maps in zip(*found, strict=True):  # of targets, of the background
@@ -112,7 +112,8 @@ def test_the_mean_of_all_orientations(weights, shape):
         means.append(sum(straight[:4] + [m.T for m in straight[4:]]) / 8)
     predict = Predictor(weights, level_range="full", tta=True)
     result, last = predict(image), predict.stages(image, (0.0, 1.0))[-1]
-    assert np.abs(means[0] - found[0][0]).max() > 0.01  # one alone is not it
+    if shape != (1, 1):
+        assert np.abs(means[0] - found[0][0]).max() > 0.01  # one alone is not it
     for maps in ((result.logits, result.background), (last.target, last.background)):
         for m, mean in zip(maps, means, strict=True):
             np.testing.assert_allclose(m, mean, atol=1e-4, rtol=1e-4)
