@@ -145,7 +145,7 @@ def main() -> None:
         methods,
         masks,
         output,
-        images=arguments.images or masks.resolve().with_name("images"),
+        images=arguments.images,
         protocols=[PROTOCOLS[name] for name in dict.fromkeys(arguments.protocols)],
         size=arguments.size or (None if arguments.resize else record.get("size")),
         resize=arguments.resize,

@@ -18,6 +18,7 @@ from torch._dynamo.exc import TorchDynamoException
 import run_0
 from utils import checkpoint
 from utils.data.images import encode_png
+from utils.results import RECORD
 from utils.training import record
 
 ROOT = Path(__file__).parents[1]
@@ -68,6 +69,19 @@ def test_prediction_and_score_at_the_size_of_the_paper(trained, door):
     assert "corrected, native size" in out and "published, 256x256" in out
     metrics = json.loads(Path("results/tiny/metrics.json").read_text())
     assert (metrics["resize"], metrics["kind"], metrics["seed"]) == (True, None, 0)
+
+
+def test_files_of_the_user_beside_an_export_stay(trained, door):
+    own = {Path("results/tiny", name) for name in ("figure.png", "notes.csv", "comparison.docx")}
+    masks = Path("results/tiny/mask/test0.png")
+    masks.parent.mkdir(parents=True)
+    for path in own | {masks}:
+        path.write_text("mine")
+    assert door("t_models")[0] == door("cal_from_mask", "--report")[0] == 0
+    assert door("t_models")[0] == 0
+    left = {path for path in Path("results/tiny").iterdir() if path.is_file()}
+    assert left == own | {Path("results/tiny", name) for name in ("images.jsonl", RECORD)}
+    assert masks.read_text() == "mine"
 
 
 def test_what_is_averaged_over_orientations_says_so(trained, door):

@@ -9,7 +9,7 @@ from scipy.special import expit
 
 from .data.catalogue import same_name
 from .data.images import png_buffer, row_blocks
-from .files import new_file, read_json, remove, write_bytes, write_json
+from .files import new_file, read_json, write_bytes, write_json
 from .options import InputError
 
 RECORD = "predictions.json"  # what the maps were made from, and whether they are complete
@@ -44,13 +44,6 @@ def read_record(folder: Path) -> dict[str, Any]:
     """The record of an export; empty where there is none."""
     path = folder / RECORD
     return read_json(path) if path.exists() else {}
-
-
-def remove_scores(folder: Path) -> None:
-    """Remove what was written about earlier maps of an export: figures, tables, pictures."""
-    for pattern in ("metrics.json", "*.csv", "comparison.*", "report.html", "*.png"):
-        for path in folder.glob(pattern):
-            remove(path)
 
 
 def find_export(results: Path, dataset: str | None) -> Path:

@@ -1,8 +1,8 @@
 """One method's predictions, scored: figures by each protocol, and the files that hold them."""
 
 import csv
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +28,7 @@ from .protocols import Protocol
 from .scoring import Image, Job, Score, Target, image_iou, score
 
 SCHEMA = 3  # of metrics.json; raised when a name in it changes its meaning
-FILES = ("metrics.json", "per_image.csv", "per_target.csv", "curve.csv")  # what `evaluate` writes
+FILES = ("metrics.json", "per_image.csv", "per_target.csv", "curve.csv")  # what is written of it
 FROC_LIMITS = {"pd_at_fa_1e-6": 1e-6, "pd_at_fa_1e-5": 1e-5}
 
 _IMAGE_COUNTS = (
@@ -59,6 +59,7 @@ class Evaluation(NamedTuple):
 
     name: str
     results: dict[str, Result]  # by the name of the protocol
+    images: list[Image]
     warnings: list[str]
 
 
@@ -70,60 +71,58 @@ def _curves(sums: Score) -> dict[str, Curve]:
     return curves | ({"froc": froc(sums.froc)} if sums.froc.n_pixels else {})
 
 
-def evaluate(
-    name: str,
-    job: Job,
-    folder: Path,
-    facts: dict[str, Any],
-    workers: int = 0,
-    on_image: Callable[[Image], None] = lambda image: None,
-) -> Evaluation:
-    """Score a method; write ``metrics.json`` and tables of images, targets and curves.
-
-    ``per_image.csv`` and ``per_target.csv`` hold the first of the protocols, ``curve.csv`` all.
+def evaluate(name: str, job: Job, workers: int = 0) -> Evaluation:
+    """Score a method.
 
     Args:
         name: of the method.
         job: what to score.
-        folder: where the files go.
-        facts: further entries of metrics.json.
         workers: processes; 0: this one alone.
-        on_image: called with each image, in order.
 
     Raises:
-        InputError: a file that cannot be read or written, sizes that differ.
+        InputError: a file that cannot be read, sizes that differ.
     """
     total: list[Score] | None = None
-    doubts: dict[str, int] = {}
-    n_empty = 0
-    bar = tqdm(
+    images: list[Image] = []
+    with tqdm(
         total=len(job.files), desc=name, unit="image", dynamic_ncols=True, leave=False, delay=2
-    )
-    with ExitStack() as stack:
-        stack.enter_context(bar)
-        images = csv.writer(stack.enter_context(new_text(folder / "per_image.csv")))
-        targets = csv.writer(stack.enter_context(new_text(folder / "per_target.csv")))
-        images.writerow(["image", "iou", *_IMAGE_COUNTS])
-        targets.writerow(["image", *Target._fields])
+    ) as bar:
         for chunk in score(job, workers):
             total = (
                 [a + b for a, b in zip(total, chunk.scores, strict=True)] if total else chunk.scores
             )
-            for image in chunk.images:
-                iou = image_iou(image.counts)
-                numbers = (getattr(image.counts, column) for column in _IMAGE_COUNTS)
-                images.writerow([image.name, _cell(iou), *numbers])
-                targets.writerows([image.name, *map(_cell, t)] for t in image.targets)
-                if image.doubt:
-                    doubts[image.doubt] = doubts.get(image.doubt, 0) + 1
-                n_empty += image.empty
-                on_image(image)
+            images += chunk.images
             bar.update(len(chunk.images))
     results = {p.name: _result(p, s) for p, s in zip(job.protocols, total, strict=True)}
-    evaluation = Evaluation(name, results, _warnings(results, doubts, n_empty))
+    return Evaluation(name, results, images, _warnings(results, images))
+
+
+def write_evaluation(folder: Path, evaluation: Evaluation, facts: dict[str, Any]) -> None:
+    """Write ``metrics.json`` and tables of images, targets and curves.
+
+    ``per_image.csv`` and ``per_target.csv`` hold the first of the protocols, ``curve.csv`` all.
+
+    Args:
+        folder: where the files go.
+        evaluation: what they hold.
+        facts: further entries of metrics.json.
+
+    Raises:
+        InputError: a file that cannot be written.
+    """
+    with new_text(folder / "per_image.csv") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", "iou", *_IMAGE_COUNTS])
+        for image in evaluation.images:
+            numbers = (getattr(image.counts, column) for column in _IMAGE_COUNTS)
+            writer.writerow([image.name, _cell(image_iou(image.counts)), *numbers])
+    with new_text(folder / "per_target.csv") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", *Target._fields])
+        for image in evaluation.images:
+            writer.writerows([image.name, *map(_cell, target)] for target in image.targets)
     _write_curves(folder / "curve.csv", evaluation)
     write_json(folder / "metrics.json", facts | as_json(evaluation))
-    return evaluation
 
 
 def as_json(evaluation: Evaluation) -> dict[str, Any]:
@@ -181,8 +180,9 @@ def differences(result: Result, first: Result) -> dict[str, Difference]:
     return found
 
 
-def _warnings(results: dict[str, Result], doubts: dict[str, int], n_empty: int) -> list[str]:
-    n = next(iter(results.values())).counts.n_images
+def _warnings(results: dict[str, Result], images: Sequence[Image]) -> list[str]:
+    n, n_empty = len(images), sum(image.empty for image in images)
+    doubts = Counter(image.doubt for image in images if image.doubt)
     found = [doubt for doubt, times in doubts.items() if times + n_empty == n]
     for name, result in results.items():
         if result.counts.n_undecided:

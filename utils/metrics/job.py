@@ -1,22 +1,28 @@
 """One method or several: scored, printed, drawn."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..data.archives import folded, is_storable
-from ..files import checked_name, remove, write_bytes, write_json
+from ..data.images import SUFFIXES
+from ..files import checked_name, read_json, remove, write_bytes, write_json
 from ..options import InputError
 from . import report as text
-from .evaluation import FILES, comparison_json, evaluate
-from .maps import Kind
+from .evaluation import FILES, comparison_json, evaluate, write_evaluation
+from .maps import Kind, list_files
 from .page import PAGE, write_page
 from .plots import PLOTS, draw
 from .protocols import Protocol
-from .scoring import Image, Job, pair_files
+from .scoring import Job, pair_files
 
 DIFFERENCES = "comparison.json"
+SCORES = (
+    *FILES, PAGE, DIFFERENCES, *text.TABLE_FORMATS.values(), *(f"{name}.png" for name in PLOTS)
+)  # fmt: skip
+_MARKS = {"metrics.json": "schema", DIFFERENCES: "first"}  # files of any score, with a key of each
 
 
 class Method(NamedTuple):
@@ -44,7 +50,7 @@ def run(
     masks: Path,
     output: Path,
     *,
-    images: Path,
+    images: Path | None,
     protocols: Sequence[Protocol],
     size: int | None,
     resize: bool,
@@ -56,13 +62,15 @@ def run(
     plots: bool,
     report: bool,
 ) -> None:
-    """Score each method; print its figures; write what `evaluate` writes, and what is asked for.
+    """Score each method; print its figures; write them, and what is asked for.
+
+    What an earlier score wrote to the same folders is removed.
 
     Args:
         methods: one, whose files go to ``output``, or several, with a folder of its name each.
         masks: folder of the true masks.
         output: folder of all that is written.
-        images: folder of the images, for the report.
+        images: folder of the images, for the report; None: beside the masks, if they are there.
         protocols: the rules; pictures, plots and lists of images and targets are by the first.
         size: replaces the size of every protocol.
         resize: bring predictions to the size of their mask.
@@ -97,29 +105,19 @@ def run(
         Job(pair_files(method.predictions, masks), protocols, kind, resize, seed)
         for method in methods
     ]
+    pictures = _pictures(images, masks) if report else {}
     folders = [output if len(methods) == 1 else output / method.name for method in methods]
-    evaluations = []
-    for method, job, folder in zip(methods, jobs, folders, strict=True):
-        seen: list[Image] = []
-        evaluation = evaluate(
-            method.name,
-            job,
-            folder,
-            facts
-            | {"predictions": str(method.predictions), "masks": str(masks)}
-            | {"kind": kind, "resize": resize, "seed": seed},
-            workers,
-            seen.append if report else lambda image: None,
-        )
-        evaluations.append(evaluation)
-        # nothing is left there of a score before this one
-        for place in (folder, output):
-            for old in (PAGE, *(f"{plot}.png" for plot in PLOTS)):
-                remove(place / old)
+    evaluations = [
+        evaluate(name, job, workers) for name, job in zip(names, jobs, strict=True)
+    ]  # of all, before anything is written: files of two scores would not go together
+    for folder in {output, *folders}:
+        remove_scores(folder)
+    for method, job, folder, evaluation in zip(methods, jobs, folders, evaluations, strict=True):
+        about = {"predictions": str(method.predictions), "masks": str(masks)}
+        about |= {"kind": kind, "resize": resize, "seed": seed}
+        write_evaluation(folder, evaluation, facts | about)
         if report:
-            write_page(folder / PAGE, evaluation, job, seen, images)
-    for old in (DIFFERENCES, *text.TABLE_FORMATS.values(), *(FILES if len(methods) > 1 else ())):
-        remove(output / old)
+            write_page(folder / PAGE, evaluation, job, pictures)
     first = protocols[0].name
     if plots:
         for name, png in draw(evaluations, first).items():
@@ -144,3 +142,27 @@ def run(
         print(f"\n{compared}\nwritten to {output / text.TABLE_FORMATS[table]}")
     if plots:
         print(f"curves: {output / '*.png'}")
+
+
+def _pictures(images: Path | None, masks: Path) -> dict[str, Path]:
+    """The images by name; where no folder is named, those beside the masks, if there are any."""
+    suffixes = tuple(sorted(SUFFIXES))
+    if images:
+        return list_files(images, suffixes)
+    with suppress(InputError):
+        return list_files(masks.resolve().with_name("images"), suffixes)
+    return {}
+
+
+def remove_scores(folder: Path) -> None:
+    """Remove what an earlier score wrote to a folder, where one did: other files are not ours."""
+    if any(_has_key(folder / name, key) for name, key in _MARKS.items()):
+        for name in sorted(SCORES, key=_MARKS.__contains__):  # these last: by them it is known
+            remove(folder / name)
+
+
+def _has_key(path: Path, key: str) -> bool:
+    """Whether a file holds a JSON object with the key."""
+    with suppress(InputError):
+        return key in read_json(path)
+    return False

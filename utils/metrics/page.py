@@ -1,7 +1,8 @@
 """One self-contained page: the figures, the curves, and every image with what was found in it."""
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import suppress
 from html import escape
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import cv2
 import numpy as np
 from scipy.ndimage import find_objects
 
-from ..data.images import SUFFIXES, read_image
+from ..data.images import read_photo
+from ..data.ranges import stretched
 from ..files import new_text
-from . import maps, report
+from ..options import InputError
+from . import report
 from .counts import compare
 from .evaluation import Evaluation
 from .matching import Components
@@ -61,25 +64,22 @@ for (const f of figures) f.querySelector("svg").onclick = () => f.classList.togg
 """
 
 
-def write_page(
-    path: Path, evaluation: Evaluation, job: Job, seen: Sequence[Image], images: Path
-) -> None:
+def write_page(path: Path, evaluation: Evaluation, job: Job, pictures: dict[str, Path]) -> None:
     """Write the page of a method, by the first of its protocols.
 
     Args:
         path: the file.
         evaluation: the method.
         job: what it was scored from.
-        seen: its images.
-        images: folder of pictures of these names; for a missing one the probability is shown.
+        pictures: of its images, by name; where one is missing or cannot be read, the probability is
+            shown.
 
     Raises:
-        InputError: a file that cannot be read or written.
+        InputError: a map that cannot be read, a file that cannot be written.
     """
-    pictures = maps.list_files(images, tuple(sorted(SUFFIXES))) if images.is_dir() else {}
     files = {name: (prediction, mask) for name, prediction, mask in job.files}
-    order = sorted(seen, key=_worst_first)
-    kinds = {image.name: _kinds(image) for image in seen}
+    order = sorted(evaluation.images, key=_worst_first)
+    kinds = {image.name: _kinds(image) for image in evaluation.images}
     with new_text(path) as file:
         file.writelines(_head(evaluation, list(kinds.values())))
         for image in order:
@@ -142,10 +142,10 @@ def _card(
     both = MapAndMask.read(prediction_file, mask_file, job.kind)
     prediction, true = both.sized(protocol, job.resize)
     _, true_parts, predicted_parts, pairs, hit = compare(prediction, true, protocol)
+    picture = prediction.relative
     if image.name in pictures:
-        picture = read_image(pictures[image.name])
-    else:
-        picture = prediction.relative
+        with suppress(InputError):
+            picture = stretched(read_photo(pictures[image.name]), "auto")
     height, width = true.shape
 
     missed = np.ones(len(true_parts.areas), bool)

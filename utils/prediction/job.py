@@ -21,11 +21,11 @@ from ..data.ranges import Limits, Range, stretched
 from ..files import make_folder, remove, write_bytes
 from ..group import Group
 from ..memory import memory_errors
+from ..metrics.job import remove_scores
 from ..options import InputError
 from ..results import (
     map_path,
     read_record,
-    remove_scores,
     write_logits,
     write_probability,
     write_record,
@@ -170,7 +170,8 @@ def predict_split(predictor: Predictor, split: Path, job: Job, group: Group) -> 
         raise InputError(
             f"{folder}: holds the data set itself; choose another folder with --results"
         )
-    earlier = set(read_record(folder).get("images", ()))
+    before = read_record(folder)
+    earlier = set(before.get("images", ()))
     foreign = {path.stem for path in (folder / "mat").glob("*.mat")} - earlier - images.keys()
     if foreign:
         raise InputError(
@@ -198,7 +199,8 @@ def predict_split(predictor: Predictor, split: Path, job: Job, group: Group) -> 
     journal.start()
     outcome = _predict(predictor, sources, job, group, journal)
     if group.leads:
-        for stem in earlier | images.keys():
+        # what a killed job had written, its journal may lack
+        for stem in earlier if not before.get("complete", True) else ():
             for kind in KINDS:
                 if stem not in images or kind not in job.kinds:
                     remove(map_path(folder, kind, stem))

@@ -1,9 +1,11 @@
 import csv
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 SCORES = {"metrics.json", "per_image.csv", "per_target.csv", "curve.csv"}
@@ -30,6 +32,52 @@ def test_a_comparison_is_written_and_nothing_is_left_beside_it(folders, door):
         rows = [(row["protocol"], row["method"]) for row in csv.DictReader(file)]
     assert rows == [(p, m) for p in ("corrected", "published") for m in "ab"]
     assert door(*one)[0] == 0 and files("out") == SCORES
+
+
+def test_files_of_others_stay(folders, door):
+    maps, masks = folders
+    own = {"report.html", "roc.png", "per_image.csv", "metrics.json", "notes.csv", "figure.png"}
+    Path("out").mkdir()
+    for name in own:
+        Path("out", name).write_text("{}")
+    both = ("--predictions", f"a={maps}", f"b={maps}")
+    assert door("cal_from_mask", "--masks", masks, "--output", "out", *both)[0] == 0
+    assert files("out") == own | {"comparison.md", "comparison.json"}
+    assert door("cal_from_mask", "--masks", masks, "--output", "out", *both)[0] == 0
+    # to one who finds a comparison there, those of our names are ours
+    assert files("out") == {"notes.csv", "figure.png", "comparison.md", "comparison.json"}
+
+
+def test_a_method_that_cannot_be_scored_leaves_all_as_it_was(folders, door, refused, tmp_path):
+    maps, masks = folders
+    shutil.copytree(maps, tmp_path / "b")
+    options = ("cal_from_mask", "--masks", masks, "--output", "out", "--plots", "--report")
+    options += ("--predictions", f"a={maps}", f"b={tmp_path / 'b'}")
+    assert door(*options)[0] == 0
+    before = {path: path.read_bytes() for path in Path("out").rglob("*.*")}
+    assert len(before) == 2 * 5 + 2 + 3
+    for path in maps.iterdir():
+        np.save(path.with_suffix(".npy"), np.zeros((9, 9), np.float32))
+        path.unlink()
+    (tmp_path / "b" / "19.mat").write_bytes(b"x")
+    refused(*options)
+    assert {path: path.read_bytes() for path in Path("out").rglob("*.*")} == before
+
+
+@pytest.mark.parametrize("pictures", ["none", "of another kind", "damaged"])
+def test_pictures_beside_the_masks_need_not_be_there(folders, door, refused, pictures):
+    maps, masks = folders
+    images = masks.with_name("images")
+    for path in images.iterdir():
+        if pictures != "none":
+            path.with_suffix(".tif" if pictures == "damaged" else ".txt").write_bytes(b"x")
+        path.unlink()
+    options = ("cal_from_mask", "--masks", masks, "--predictions", maps, "--output", "out")
+    code, out, err = door(*options, "--report")
+    assert code == 0 and "report: out/report.html" in Path(out).as_posix(), err
+    assert Path("out/report.html").read_text(encoding="utf-8").count("<image href=") == 20
+    if pictures == "none":  # but a folder that is named is
+        assert "no file in it" in refused(*options, "--report", "--images", images)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names are text there")

@@ -19,10 +19,10 @@ BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 
 @pytest.fixture
 def page(folders, tmp_path):
-    job, seen = Job(pair_files(*folders), [CORRECTED, PUBLISHED]), []
-    evaluation = evaluate("a <b> & c", job, tmp_path / "out", {}, on_image=seen.append)
+    job = Job(pair_files(*folders), [CORRECTED, PUBLISHED])
     path = tmp_path / "out" / "report.html"
-    write_page(path, evaluation, job, seen, folders[1].with_name("images"))
+    pictures = {picture.stem: picture for picture in folders[1].with_name("images").iterdir()}
+    write_page(path, evaluate("a <b> & c", job), job, pictures)
     return path
 
 
@@ -53,10 +53,9 @@ def test_without_pictures_the_probability_is_shown(folders, tmp_path):
 
 def drawn(tmp_path, job):
     """The page of a job, and its images."""
-    seen = []
-    evaluation = evaluate("m", job, tmp_path, {}, on_image=seen.append)
-    write_page(tmp_path / "report.html", evaluation, job, seen, tmp_path / "nowhere")
-    return (tmp_path / "report.html").read_text(encoding="utf-8"), seen
+    evaluation = evaluate("m", job)
+    write_page(tmp_path / "report.html", evaluation, job, {})
+    return (tmp_path / "report.html").read_text(encoding="utf-8"), evaluation.images
 
 
 def saved(tmp_path, **pairs):
@@ -101,7 +100,7 @@ def test_a_strip_has_a_picture(tmp_path):
 
 def test_curves_of_several_methods_are_drawn_together(folders, tmp_path):
     job = Job(pair_files(*folders), [CORRECTED, PUBLISHED])
-    a = evaluate("a", job, tmp_path / "a", {})
+    a = evaluate("a", job)
     alone = draw([a], "corrected")
     assert set(alone) == {"roc", "precision_recall", "froc"}
     assert set(draw([a], "published")) == {"roc"}

@@ -83,7 +83,7 @@ def test_processes_that_do_not_start(folders, monkeypatch, error):
 
     monkeypatch.setattr("utils.metrics.scoring.ProcessPoolExecutor", refuse)
     with pytest.raises(InputError, match=r"--workers 2: .*\(no more\); use fewer"):
-        evaluate("ours", job(folders), folders[0].with_name("out"), {}, workers=2)
+        evaluate("ours", job(folders), workers=2)
 
 
 def test_results_for_other_images_than_the_masks(folders):
