@@ -4,8 +4,9 @@ import argparse
 import math
 import os
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 if TYPE_CHECKING:
     import torch
@@ -68,6 +69,45 @@ def run_door(door: Callable[[], int | None]) -> NoReturn:
     sys.exit(code or 0)
 
 
+class _Unheard:
+    """An output stream, or nothing once it has failed."""
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except OSError:
+            self._give_up()
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        with suppress(OSError):  # a stream of no file
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def unheard() -> Iterator[None]:
+    """While it is open, work goes on where nobody reads the output any more: Ctrl-C also ends a
+    ``tee`` that it is piped to, and a disk can be full."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (_Unheard(stream) for stream in before)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
 def positive(text: str) -> int:
     """An integer of at least 1; like those below, for ``type=``."""
     return _checked(int, text, lambda value: value >= 1, "a whole number of at least 1")
@@ -126,7 +166,7 @@ def choose_device(name: str) -> "torch.device":
     try:
         device = torch.device(name)
         torch.zeros(1, device=device).item()  # some devices fail only when they must compute
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         reason = str(error).strip().splitlines()[0].split(". ")[0][:120]
         raise InputError(f"--device {name}: not usable here ({reason}); try auto or cpu") from error
     return device

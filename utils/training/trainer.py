@@ -33,7 +33,7 @@ from ..data.transforms import Jitter, Joint, Resize, Shift, TargetCrop, Transfor
 from ..metrics.counts import Counts, count, figures
 from ..metrics.maps import Map
 from ..metrics.report import one_line
-from ..options import InputError, Stopped
+from ..options import InputError, Stopped, unheard
 from .distributed import TrainingGroup
 from .recipes import Recipe, recipe_from
 from .record import Record, read_config
@@ -125,7 +125,11 @@ def train(
     done = (progress.epoch - 1) * batches.per_epoch + progress.step
     about = {"dataset": dataset.name, "recipe": asdict(recipe)} | images.sha256
     about |= (origin or {}) | {"image_size": recipe.resized_to, "range": recipe.range}
-    with Record(run, group.leads, progress.lines, done) as record, Signals() as signals:
+    with (
+        unheard(),
+        Record(run, group.leads, progress.lines, done) as record,
+        Signals() as signals,
+    ):
         training = _Training(
             recipe,
             run,

@@ -470,6 +470,24 @@ def test_a_launcher_may_signal_all_processes_and_more_than_once(data_root, tmp_p
     assert checkpoint.load(tmp_path / "run" / "last.pkl").training["progress"]["step"] == 1
 
 
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_ctrl_c_saves_also_where_it_has_ended_the_reader_of_the_output(data_root, tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, data_root / "tiny", tmp_path / "run"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    while process.stdout.readline() != "step\n":
+        assert process.poll() is None, process.stderr.read()
+    process.stdout.close()
+    process.stderr.close()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 128 + signal.SIGINT
+    assert checkpoint.load(tmp_path / "run" / "last.pkl").training["progress"]["step"] == 1
+
+
 def test_the_second_ctrl_c_interrupts_unless_it_is_the_first_once_more(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(trainer.time, "monotonic", lambda: now[0])
