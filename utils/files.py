@@ -1,5 +1,6 @@
 """Files and folders: what is written anew is there whole or not at all."""
 
+import glob
 import io
 import json
 import os
@@ -202,6 +203,11 @@ def temporary_path(path: Path) -> Path:
     """Beside ``path``, hidden, new, and no longer than a disk allows."""
     # not the number of the process: in a container that is the same again after a crash
     return _beside(path, f"{secrets.token_hex(4)}.tmp")
+
+
+def leftovers(path: Path) -> Iterator[Path]:
+    """The temporary files of ``path`` that a process which was killed has left."""
+    return path.parent.glob(f"{glob.escape(_beside(path, '').name)}????????.tmp*")
 
 
 def _beside(path: Path, ending: str) -> Path:

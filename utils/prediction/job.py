@@ -31,7 +31,16 @@ from ..results import (
     write_record,
 )
 from .detections import Detection
-from .journal import Entry, Journal, Settings, frame_name, stamp, video_path
+from .journal import (
+    Entry,
+    Journal,
+    Settings,
+    begun,
+    frame_name,
+    stamp,
+    unfinished,
+    video_path,
+)
 from .pictures import overlay, stage_figure, surface_figure
 from .predictor import Predictor, Result
 from .sources import Source
@@ -46,6 +55,7 @@ _BATCH = 64  # images
 _sees_stages = threading.Lock()  # one at a time: a figure takes every stage of an image
 
 Read = Callable[[Path], np.ndarray]
+Note = Callable[[Entry], None]
 
 
 @dataclass(frozen=True)
@@ -135,8 +145,8 @@ def _predict(
         disable=not group.leads,
     ) as bar:
         for entry in chain(
-            _predict_images(predictor, images, job),
-            (_predict_video(predictor, video, job, bar.disable) for video in videos),
+            _predict_images(predictor, images, job, journal.add),
+            (_predict_video(predictor, video, job, journal.add, bar.disable) for video in videos),
         ):
             if "error" in entry:
                 bar.write(f"skipped: {entry['error']}", file=sys.stderr)
@@ -228,7 +238,9 @@ def _files_of(job: Job) -> list[str]:
     return [kind for kind in job.kinds if kind != "boxes"]
 
 
-def _predict_images(predictor: Predictor, sources: Sequence[Source], job: Job) -> Iterator[Entry]:
+def _predict_images(
+    predictor: Predictor, sources: Sequence[Source], job: Job, note: Note
+) -> Iterator[Entry]:
     """Read ahead, predict, and write behind, within a number of pixels."""
     pool, read = ThreadPoolExecutor(), memory_errors()(job.read)
     todo = deque(_batches(predictor, sources, job, pool))
@@ -243,7 +255,7 @@ def _predict_images(predictor: Predictor, sources: Sequence[Source], job: Job) -
                 reading.append((pixels, [(s, pool.submit(read, s.path)) for s in batch]))
             if reading:
                 pixels, futures = reading.popleft()
-                writing.append((pixels, _predict_batch(predictor, futures, job, pool)))
+                writing.append((pixels, _predict_batch(predictor, futures, job, pool, note)))
                 del futures  # and with them the images
             if len(writing) > _AHEAD or not reading:
                 pixels, written = writing.popleft()
@@ -283,6 +295,7 @@ def _predict_batch(
     reading: list[tuple[Source, Future]],
     job: Job,
     pool: ThreadPoolExecutor,
+    note: Note,
 ) -> list[Future]:
     """Predict what was read; returns the entries to come."""
     images, entries = [], []
@@ -307,6 +320,7 @@ def _predict_batch(
                 fail(source, error)
             continue
         for (source, _), result in zip(same, results, strict=True):
+            note(_begun(source))
             entries.append(pool.submit(_write, predictor, source, result, job))
     return entries
 
@@ -343,6 +357,17 @@ def _failure(source: Source, error: Exception, job: Job) -> Entry:
     return _entry(source) | {"error": reason}
 
 
+def _given_up(source: Source, error: Exception, job: Job) -> Entry:
+    """`_failure` of a file that some of the outputs were written of: they are removed."""
+    for path in unfinished(job.folder, job.kinds, _begun(source)):
+        remove(path)
+    return _failure(source, error, job)
+
+
+def _begun(source: Source) -> Entry:
+    return begun(source.name, source.path, source.is_video)
+
+
 def _entry(source: Source) -> Entry:
     return {"name": source.name, "image": str(source.path), "file": stamp(source.path)}
 
@@ -354,7 +379,7 @@ def _write(predictor: Predictor, source: Source, result: Result, job: Job) -> En
             _write_files(predictor, source.name, result, job)
             detections = [_row(d) for d in result.detections] if "boxes" in job.kinds else None
     except MemoryError as error:
-        return _failure(source, error, job)
+        return _given_up(source, error, job)
     height, width = result.logits.shape
     entry = _entry(source) | {"width": width, "height": height, "limits": result.limits}
     return entry if detections is None else entry | {"detections": detections}
@@ -382,13 +407,16 @@ def _write_files(predictor: Predictor, name: str, result: Result, job: Job) -> N
             write_bytes(path, surface_figure(result))
 
 
-def _predict_video(predictor: Predictor, source: Source, job: Job, quiet: bool) -> Entry:
+def _predict_video(
+    predictor: Predictor, source: Source, job: Job, note: Note, quiet: bool
+) -> Entry:
     """Annotate a video; returns its entry, with the detections of all frames."""
+    note(_begun(source))
     try:
         with memory_errors():
             return _entry(source) | _annotate(predictor, source, job, quiet)
     except (DamagedVideo, MemoryError) as error:
-        return _failure(source, error, job)
+        return _given_up(source, error, job)
 
 
 def _annotate(predictor: Predictor, source: Source, job: Job, quiet: bool) -> Entry:

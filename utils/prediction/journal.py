@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..files import append_line, new_text, remove, write_json
+from ..files import append_line, leftovers, new_text, remove, write_json
 from ..group import Group
 from ..options import InputError
 from ..results import map_path
@@ -23,7 +23,9 @@ Settings = dict[str, Any]  # what outputs depend on, the kinds of them as "outpu
 
 def _outputs(folder: Path, settings: Settings, entry: Entry) -> Iterator[Path]:
     """The files that a job wrote of an image or a video."""
-    if "error" in entry:
+    if "begun" in entry:
+        yield from unfinished(folder, settings.get("outputs", ()), entry)
+    if "error" in entry or "begun" in entry:
         return
     name, frames = entry["name"], [entry["name"]]
     if "frames" in entry:
@@ -33,6 +35,27 @@ def _outputs(folder: Path, settings: Settings, entry: Entry) -> Iterator[Path]:
     for kind in settings.get("outputs", ()):
         if kind != "boxes":  # is in the tables
             yield from (map_path(folder, kind, frame) for frame in frames)
+
+
+def begun(name: str, image: Path, is_video: bool) -> Entry:
+    """The entry of a file of which outputs are going to be written."""
+    return {"name": name, "image": str(image), "begun": "video" if is_video else "image"}
+
+
+def unfinished(folder: Path, kinds: Iterable[str], entry: Entry) -> Iterator[Path]:
+    """What a job may have written of a file that it had begun, temporary files among it."""
+    name, wholes = entry["name"], []
+    kinds = [kind for kind in kinds if kind != "boxes"]
+    if entry["begun"] == "video":
+        wholes.append(video_path(folder, name))
+        frame = frame_name(name, Path(entry.get("image", "")), 0)
+        for kind in kinds:
+            yield from map_path(folder, kind, frame).parent.glob("*")
+    else:
+        wholes += [map_path(folder, kind, name) for kind in kinds]
+    for path in wholes:
+        yield path
+        yield from leftovers(path)
 
 
 def stamp(path: Path) -> list[Any]:
@@ -63,8 +86,8 @@ class Journal:
     whose frames differ, those of each) and ``detections``; else ``error``. Videos have ``frames``
     and ``fps``, and ``frame`` and ``time`` in each detection.
 
-    While a job runs, every process writes a part of its own; the end of the job makes one file of
-    all of them, sorted by name.
+    While a job runs, every process writes a part of its own, with a line that says ``begun`` before
+    any output of a file; the end of the job makes one file of all of them, sorted by name.
 
     Args:
         folder: of the outputs.
@@ -121,7 +144,7 @@ class Journal:
         append_line(self._part, json.dumps(self._head))
 
     def add(self, entry: Entry) -> None:
-        """Write down what was done with a file."""
+        """Write down what was done with a file, or that it is begun."""
         append_line(self._part, json.dumps(entry, allow_nan=False))
 
     def has_outputs(self, name: str) -> bool:
@@ -185,6 +208,8 @@ class Journal:
                 same = entry["settings"] == self._settings
                 if strict and not same:
                     raise self._other_settings(entry["settings"])
+            elif same and "begun" in entry:
+                entries.pop(entry["name"], None)
             elif same:
                 entries[entry["name"]] = entry
         return entries

@@ -16,6 +16,7 @@ from utils.data.images import encode_png, read_photo
 from utils.options import InputError
 from utils.prediction import Predictor, job, videos
 from utils.prediction.job import Job, predict_files
+from utils.prediction.journal import Journal
 from utils.prediction.pictures import stage_figure, surface_figure
 from utils.prediction.sources import find_sources, origins
 
@@ -362,6 +363,37 @@ def test_outputs_of_an_earlier_job_do_not_stay(run, photos, film, tmp_path):
     assert written() == left - {"img/a_npy.png", "img/sub/a.png"}
 
 
+@pytest.mark.parametrize("skip_existing", [False, True])
+def test_nothing_stays_of_what_a_killed_job_had_begun(
+    run, photos, film, tmp_path, monkeypatch, skip_existing
+):
+    def written():
+        return {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
+
+    def killed(*arguments, **options):
+        raise KeyboardInterrupt
+
+    out, options = tmp_path / "out", {"kinds": ("img", "overlay"), "frames": True}
+    run(photos, film, **options)
+    whole = written()
+    shutil.rmtree(out)
+    add = Journal.add
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "add", lambda j, entry: "begun" in entry and add(j, entry))
+        patch.setattr(Journal, "finish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(photos, film, **options)
+    for name in ("img/.b.png.0a1b2c3d.tmp", "video/.film.mp4.0a1b2c3d.tmp.mp4"):
+        (out / name).write_bytes(b"half")
+    (out / "overlay" / "film.avi" / "000009.png").write_bytes(b"of a longer film")
+    if skip_existing:
+        assert run(photos, film, **options, skip_existing=True) == (5, 0)
+        assert written() == whole
+    else:
+        run(photos / "a.npy", kinds=("mask",))
+        assert written() == {"images.jsonl", "mask/a.png"}
+
+
 def test_a_journal_of_others_removes_nothing_elsewhere(run, photos, tmp_path):
     run(photos)
     kept = [tmp_path / "absolute.png", tmp_path / "relative.png"]
@@ -395,7 +427,9 @@ def test_a_video_whose_frames_change_their_size(run, film, tmp_path, monkeypatch
     assert run(film) == (0, 1)
     (entry,) = entries(tmp_path / "out")
     assert "frame 2 has another size" in entry["error"]
-    assert not list((tmp_path / "out" / "video").iterdir())
+    assert not [path for path in (tmp_path / "out" / "video").iterdir() if path.is_file()]
+    assert run(film, kinds=("mask",), frames=True) == (0, 1)
+    assert not [path for path in (tmp_path / "out" / "mask").rglob("*") if path.is_file()]
 
 
 def test_a_rate_that_is_ticks_of_a_clock(film, monkeypatch):
