@@ -201,8 +201,9 @@ def _write_curves(path: Path, evaluation: Evaluation) -> None:
         writer.writerow(["protocol", "curve", "threshold", "x", "y", "iou"])
         for protocol, result in evaluation.results.items():
             for name, curve in result.curves.items():
-                for point in zip(*thinned(curve), strict=True):
-                    iou = _iou(*point[1:]) if name == "precision_recall" else None
+                with_iou = name == "precision_recall"  # which thinning would take away
+                for point in zip(*(curve if with_iou else thinned(curve)), strict=True):
+                    iou = _iou(*point[1:]) if with_iou else None
                     writer.writerow([protocol, name, *map(_cell, (*point, iou))])
 
 

@@ -1,5 +1,6 @@
 """Prediction files of any method to maps."""
 
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -139,11 +140,16 @@ def _read(path: Path) -> np.ndarray:
         return read_levels(path, floats=True)
     try:
         if suffix == ".npy":
-            return np.load(path, allow_pickle=False)
+            with path.open("rb") as file:  # np.load would take an archive of arrays, too
+                return np.lib.format.read_array(file, allow_pickle=False)
         # as MATLAB has it, which stores a double array of whole numbers in the bytes of integers
-        content = scipy.io.loadmat(path, mat_dtype=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", np.exceptions.ComplexWarning)
+            content = scipy.io.loadmat(path, mat_dtype=True)
     except NotImplementedError as error:
         raise InputError(f"{path}: saved with -v7.3; save with -v7, or as .npy") from error
+    except np.exceptions.ComplexWarning as error:
+        raise InputError(f"{path}: holds complex numbers; save the real ones") from error
     except Exception as error:  # a damaged file can raise anything
         raise InputError(f"{path}: not a {suffix} file that can be read") from error
     if "T" not in content:

@@ -1,9 +1,12 @@
 """Drawings of curves."""
 
 import io
+import warnings
 from collections.abc import Sequence
+from functools import cache
 
 from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager
 
 from .evaluation import Evaluation
 
@@ -12,6 +15,13 @@ _AXES = {
     "froc": ("Fa (false pixels per pixel)", "Pd", 1e-8),
     "precision_recall": ("recall of pixels", "precision of pixels", None),
 }
+_CHINESE = (
+    "Noto Sans CJK SC",
+    "Source Han Sans SC",
+    "WenQuanYi Zen Hei",
+    "Microsoft YaHei",
+    "SimHei",
+)
 PLOTS = tuple(_AXES)  # what `draw` may give
 _AXES_OF_TARGETS = ("false positive rate of pixels", "touched targets", 1e-7)
 
@@ -32,7 +42,7 @@ def draw(evaluations: Sequence[Evaluation], protocol: str) -> dict[str, bytes]:
                 x = x.clip(left)
             style = "steps-post" if curve == "froc" else "default"
             marker = "." if curve == "froc" else ""
-            axes.plot(x, y, label=evaluation.name, drawstyle=style, marker=marker)
+            axes.plot(x, y, label=_label(evaluation.name), drawstyle=style, marker=marker)
         if left:
             axes.set_xscale("log")
             axes.set_xlim(left, 1)
@@ -43,8 +53,22 @@ def draw(evaluations: Sequence[Evaluation], protocol: str) -> dict[str, bytes]:
         axes.set_ylabel(y_label)
         axes.set_title(f"{curve.replace('_', '-')}, {protocol} protocol", fontsize="medium")
         axes.grid(alpha=0.3)
-        axes.legend()
+        axes.legend(prop={"family": _families()})
         buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
+            figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
         drawn[curve] = buffer.getvalue()
     return drawn
+
+
+def _label(name: str) -> str:
+    """A name as Matplotlib shows it: no formula, and left out of no legend."""
+    return ("\u200a" if name.startswith("_") else "") + name.replace("$", r"\$")
+
+
+@cache
+def _families() -> list[str]:
+    """Matplotlib's own font, and the first of this system with Chinese characters."""
+    installed = {font.name for font in fontManager.ttflist}
+    return ["DejaVu Sans", *[name for name in _CHINESE if name in installed][:1]]

@@ -72,7 +72,9 @@ def test_tables_of_images_targets_and_curves(evaluation, tmp_path):
         ("corrected", "froc"),
         ("published", "roc"),
     }
-    ious = {row["iou"] for row in curves if row["curve"] == "precision_recall"}
+    iou_at = [row for row in curves if row["curve"] == "precision_recall"]
+    assert len(iou_at) == len(evaluation.results["corrected"].curves["precision_recall"].x)
+    ious = {row["iou"] for row in iou_at}
     assert f"{96 / 186:.6g}" in ious
     assert {row["iou"] for row in curves if row["curve"] != "precision_recall"} == {""}
 

@@ -83,6 +83,19 @@ def test_a_damaged_file(tmp_path, name, data):
         read_map(tmp_path / name)
 
 
+def test_an_archive_of_arrays_is_no_array(tmp_path):
+    np.savez(tmp_path / "a.npz", T=logits)
+    (tmp_path / "a.npz").rename(tmp_path / "a.npy")
+    with pytest.raises(InputError, match="a.npy: not a .npy file that can be read"):
+        read_map(tmp_path / "a.npy")
+
+
+def test_complex_numbers_are_no_map(tmp_path):
+    scipy.io.savemat(tmp_path / "a.mat", {"T": logits * 1j})
+    with pytest.raises(InputError, match=r"a\.mat: holds complex numbers"):
+        read_map(tmp_path / "a.mat")
+
+
 def test_another_variable(tmp_path):
     scipy.io.savemat(tmp_path / "a.mat", {"S": logits})
     with pytest.raises(InputError, match="expected a variable T, found S"):

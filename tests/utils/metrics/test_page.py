@@ -110,6 +110,16 @@ def test_curves_of_several_methods_are_drawn_together(folders, tmp_path):
         assert picture.shape == (600, 750, 3) and png != alone[name]
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", ["_a", "N$_$", "50 % $x", "方法", r"a\b^"])
+def test_a_name_in_a_legend_is_no_formula(folders, name):
+    method = evaluate(name, Job(pair_files(*folders), [CORRECTED]))
+    drawn = draw([method], "corrected")
+    assert all(
+        drawn[curve] != png for curve, png in draw([method._replace(name="b")], "corrected").items()
+    )
+
+
 @pytest.mark.skipif(not BROWSER, reason="no Chromium here")
 @pytest.mark.parametrize("width", [390, 1280])
 def test_the_page_in_a_browser(page, tmp_path, width):
