@@ -9,6 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..files import new_file
+from ..options import InputError
 from .dataset import PairDataset
 
 _VERSION = 3  # since images are turned as their orientation tag says
@@ -38,9 +39,14 @@ class CachedPairs(PairDataset):
             _write(samples, path, key)
             index = _read_index(path)
         self._entries: list[Any] = index["entries"]
+        self._key = key
 
     def levels(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         if self._pixels is None:
+            if _read_index(self.path).get("key") != self._key:
+                raise InputError(
+                    f"{self.path}: rewritten by another job since; give each its own --cache DIR"
+                )
             self._pixels = np.memmap(self.path, np.uint8, "r")
         start, height, width, depth = self._entries[index]
         middle, end = start + height * width * depth, start + height * width * (depth + 1)

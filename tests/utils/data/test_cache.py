@@ -104,3 +104,10 @@ def test_a_spawned_worker_reads_the_same(samples, tmp_path):
     fast = cached(samples, tmp_path / "a.bin")
     loader = DataLoader(fast, batch_size=None, num_workers=1, multiprocessing_context="spawn")
     assert [equal(a, b) for a, b in zip(loader, samples, strict=True)] == [True] * 4
+
+
+def test_a_copy_does_not_read_what_another_job_has_written_since(samples, tmp_path):
+    copy = pickle.dumps(cached(samples, tmp_path / "a.bin"))
+    CachedPairs(samples, tmp_path / "a.bin", "of another job")
+    with pytest.raises(InputError, match="a.bin: rewritten by another job"):
+        pickle.loads(copy)[0]
