@@ -7,7 +7,7 @@ python cal_from_mask.py --predictions A=a/mat B=b/png --masks masks --table late
 
 from pathlib import Path
 
-from utils.data.catalogue import DATA_ROOT, choose_dataset
+from utils.data.catalogue import choose_dataset, recorded_root
 from utils.metrics.job import Method, run
 from utils.metrics.protocols import PROTOCOLS
 from utils.metrics.report import TABLE_FORMATS
@@ -127,7 +127,7 @@ def main() -> None:
         output = arguments.output or export
     masks, facts = arguments.masks, {"dataset": None, "split": None}
     if not masks:
-        data_root = arguments.data_root or Path(record.get("data_root", DATA_ROOT))
+        data_root = arguments.data_root or recorded_root(record.get("data_root"))
         name = arguments.dataset
         if name is None:
             name = record.get("dataset") or methods[0].name

@@ -9,6 +9,7 @@ torchrun --nproc_per_node=4 t_models.py --images flights/
 import os
 import sys
 from argparse import Namespace
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,9 @@ from utils.options import (
     InputError,
     Parser,
     fraction,
-    non_negative,
     positive,
     run_door,
+    side_or_0,
 )
 from utils.precision import PRECISIONS
 from utils.prediction.job import (
@@ -74,7 +75,7 @@ def main() -> int:
     )
     parser.add_argument(
         "--image-size",
-        type=non_negative,
+        type=side_or_0,
         metavar="N",
         help="resize images to N x N, the paper's is 256; maps of a data set stay of this size, "
         "those of --images are brought back. 0: do not (default: as the weights were trained for "
@@ -170,7 +171,8 @@ def main() -> int:
     )
     if group.leads:
         print(f"{weights}: predicting {dataset / split}")
-    return _report(predict_split(predictor, dataset / split, job, group), job, group)
+    outcome = predict_split(predictor, dataset / split, job, group)
+    return _report(outcome, job, group, job.kinds)
 
 
 def _predict_files(arguments: Namespace, group: Group) -> int:
@@ -194,7 +196,10 @@ def _predict_files(arguments: Namespace, group: Group) -> int:
     job = Job(folder, origins=origins(arguments.images), **_job_options(arguments))
     if group.leads:
         print(f"{weights}: predicting {len(sources)} files")
-    return _report(predict_files(predictor, sources, job, group), job, group)
+    outcome = predict_files(predictor, sources, job, group)
+    has_videos = any(source.is_video for source in sources)
+    written = job.kinds if job.frames or not all(source.is_video for source in sources) else ()
+    return _report(outcome, job, group, (*written, "video", "boxes") if has_videos else written)
 
 
 def _dataset_among(images: list[str] | None, data_root: Path) -> str | None:
@@ -232,12 +237,12 @@ def _job_options(arguments: Namespace) -> dict[str, Any]:
     }
 
 
-def _report(outcome: Outcome, job: Job, group: Group) -> int:
+def _report(outcome: Outcome, job: Job, group: Group, written: Sequence[str]) -> int:
     """Say what was done; returns the exit code."""
     group.close()
     if not group.leads:
         return 0
-    print(f"{outcome.predicted} predicted, in {job.folder}: {', '.join(job.kinds)}")
+    print(f"{outcome.predicted} predicted, in {job.folder}: {', '.join(dict.fromkeys(written))}")
     if outcome.failed:
         print(f"{outcome.failed} skipped, see {job.folder / JOURNAL}", file=sys.stderr)
     return 1 if outcome.failed else 0

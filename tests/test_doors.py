@@ -84,6 +84,31 @@ def test_files_of_the_user_beside_an_export_stay(trained, door):
     assert masks.read_text() == "mine"
 
 
+def test_a_project_that_has_moved_is_scored_with_its_own_data_sets(trained, door, data_root):
+    assert door("t_models")[0] == 0
+    shutil.move(data_root, "datasets")
+    assert door("cal_from_mask")[0] == 0 and door("t_models")[0] == 0
+
+
+def test_scoring_does_not_load_pytorch():
+    code = "import cal_from_mask, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_what_is_said_to_be_written_is(trained, door):
+    film = Path("film.avi")
+    writer = cv2.VideoWriter(str(film), cv2.VideoWriter.fourcc(*"MJPG"), 10, (47, 33))
+    for level in range(3):
+        writer.write(np.full((33, 47, 3), 40 * level, np.uint8))
+    writer.release()
+    weights = ("--weights", next(trained.glob("runs/tiny/*/best.pkl")))
+    for options, said in (((), "video, boxes"), (("--save", "mask"), "mask, video, boxes")):
+        code, out, err = door("t_models", "--images", film, *weights, *options)
+        assert code == 0 and out.endswith(f"in {Path('results/film')}: {said}\n"), err
+        assert Path("results/film/mask/film.avi").is_dir() == ("mask" in said)
+        assert Path("results/film/detections.csv").exists()
+
+
 def test_what_is_averaged_over_orientations_says_so(trained, door):
     def figures() -> tuple[bool, np.ndarray]:
         assert door("cal_from_mask")[0] == 0
@@ -162,7 +187,8 @@ def test_a_recipe_begins_with_shipped_weights_unless_told_otherwise(
     (data_root / "tiny").rename(data_root / "SIRST")
     options = ("--dataset", "SIRST", "--data-root", data_root)
     shipped = Path("Weight", "NUDT-SIRST", "best.pkl")
-    assert f"{shipped}: weights cannot be read" in refused("run_0", *options)
+    said = refused("run_0", *options)
+    assert f"{shipped}: no such file, with which the recipe begins; start in the project's" in said
     shipped.parent.mkdir(parents=True)
     shutil.copy(best, shipped)
     message = refused("run_0", *options, "--stages", "3")

@@ -119,7 +119,9 @@ def main() -> int:
     )
     _say_counts(folder, counts, done)
     if not arguments.dry_run:
-        print(f"next: python tools/prepare_dataset.py --check {arguments.name}")
+        root = arguments.data_root
+        elsewhere = "" if root == DATA_ROOT else f' --data-root "{root}"'
+        print(f"next: python tools/prepare_dataset.py --check {arguments.name}{elsewhere}")
     return 0
 
 

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from model import MSCoNet
 from utils import checkpoint
 from utils.data.scenes import make_scene
-from utils.files import read_json, write_bytes
+from utils.files import read_errors, read_json, write_bytes
 from utils.options import InputError, Parser, run_door
 
 _SCENES = 16  # that the rounded weights are tried on
@@ -40,7 +40,9 @@ def main() -> None:
             f"{arguments.run}: the run is not finished; run_0.py --resume {arguments.run}"
         )
     loaded = checkpoint.load(arguments.run / "best.pkl")
-    log, info = (arguments.run / "log.txt").read_bytes(), loaded.info
+    with read_errors(arguments.run / "log.txt"):
+        log = (arguments.run / "log.txt").read_bytes()
+    info = loaded.info
     if "dataset" not in info:
         raise InputError(f"{arguments.run / 'best.pkl'}: does not say what it was trained on")
     folder = arguments.output or checkpoint.WEIGHTS / info["dataset"]

@@ -11,7 +11,7 @@ import torch
 from model import MSCoNet, build_model, from_published
 from model.published import is_published
 
-from .data.catalogue import BUILTIN, DATA_ROOT, same_name
+from .data.catalogue import BUILTIN, recorded_root, same_name
 from .files import read_json, write_bytes
 from .options import InputError
 
@@ -103,10 +103,9 @@ def photo_weights() -> Path:
 
 
 def data_root_of(weights: Path) -> Path:
-    """The folder of data sets that the run of these weights read, else `DATA_ROOT`."""
+    """The folder of data sets that the run of these weights read, if it is there."""
     config = weights.parent / "config.json"
-    root = read_json(config).get("data_root") if config.is_file() else None
-    return Path(root) if isinstance(root, str) else DATA_ROOT
+    return recorded_root(read_json(config).get("data_root") if config.is_file() else None)
 
 
 def _newest(wanted: Callable[[str], bool]) -> Path | None:

@@ -4,11 +4,13 @@ import glob
 import io
 import json
 import os
+import re
 import secrets
 import shutil
 import time
+import unicodedata
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
@@ -17,6 +19,8 @@ from .options import InputError
 
 _PATIENCE = 5.0  # s, in which another program closes a file
 _IN_USE = (5, 32)  # Windows: access denied, a sharing violation
+# what Windows cannot store, or stores elsewhere: a:b is a hidden stream of the file a
+_UNSTORABLE = re.compile(r'[\x00-\x1f\x7f<>:"|?*]|[. ]$|^(con|prn|aux|nul|com\d|lpt\d)(\.|$)', re.I)
 
 
 def write_bytes(path: Path, data: bytes | memoryview) -> None:
@@ -119,6 +123,28 @@ def checked_name(name: str, folder: Path) -> str:
     except UnicodeEncodeError:  # bytes of another encoding, as old archives hold
         raise InputError(f"{folder}: the file name {ascii(name)} is not UTF-8; rename it") from None
     return name
+
+
+def some_names(names: Collection[str]) -> str:
+    """The first few of many, for a message of one line."""
+    rest = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(shown(name) for name in sorted(names)[:5]) + rest
+
+
+def shown(name: str) -> str:
+    """A name from a file that may hold anything, for a message of one line."""
+    name = name if name.isprintable() else ascii(name)[1:-1]
+    return name if len(name) <= 100 else f"{name[:100]}..."
+
+
+def is_storable(name: str) -> bool:
+    """Whether every system can store a file of this name."""
+    return bool(name) and not _UNSTORABLE.search(name)
+
+
+def folded(name: str) -> str:
+    """Equal for names that are one on a disk that ignores case, or how accents are written."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def append_line(path: Path, line: str) -> None:

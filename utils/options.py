@@ -123,6 +123,12 @@ def side(text: str) -> int:
     return _checked(int, text, lambda value: 1 <= value <= 16384, "a number of px from 1 to 16384")
 
 
+def side_or_0(text: str) -> int:
+    """0, or what `side` takes."""
+    expected = "0 or a number of px up to 16384"
+    return _checked(int, text, lambda value: 0 <= value <= 16384, expected)
+
+
 def positive_float(text: str) -> float:
     """A finite number above 0."""
     return _checked(float, text, lambda value: 0 < value < math.inf, "a number above 0")

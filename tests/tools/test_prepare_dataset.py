@@ -53,6 +53,10 @@ def test_splits_that_are_given(door):
     write(Path("source"), pairs("images", "masks"))
     assert door("source", "--name", "drawn", "--split", "0.5", "--seed", "3")[0] == 0
     assert len(PairDataset(Path("datasets", "drawn", "test"))) == 3
+    code, _, err = door("source", "--name", "none", "--split", "0.05")
+    assert code == 2 and "--split 0.05 leaves none of its 6 images for trainval" in err
+    _, out, _ = door("source", "--name", "drawn", "--split", "0.5", "--data-root", "other sets")
+    assert out.endswith('--check drawn --data-root "other sets"\n')
     write(Path(), {"a.txt": b"a1\na2\n", "b.txt": b"c.1.png\n"})
     code, out, _ = door("source", "--name", "listed", "--split-file", "a.txt", "b.txt")
     assert code == 0 and "note: 3 images are in neither list" in out

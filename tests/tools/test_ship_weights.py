@@ -62,3 +62,10 @@ def test_a_run_that_is_not_finished_is_not_shipped(run, tmp_path):
     done = ship(tmp_path)
     assert done.returncode == 2 and "not finished; run_0.py --resume" in done.stderr
     assert not (tmp_path / "Weight").exists()
+
+
+def test_a_run_without_its_log_is_not_shipped(run, tmp_path):
+    (run / "log.txt").unlink()
+    done = ship(tmp_path)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "log.txt: cannot be read" in done.stderr and not (tmp_path / "Weight").exists()

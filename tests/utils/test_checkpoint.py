@@ -1,3 +1,4 @@
+import json
 import os
 import pickle
 from pathlib import Path
@@ -126,5 +127,8 @@ def test_of_shipped_weights_those_of_sirst_are_for_all_images(tmp_path, monkeypa
 def test_where_a_run_had_its_data(tmp_path):
     weights = tmp_path / "best.pkl"
     assert checkpoint.data_root_of(weights) == Path("datasets")
-    (tmp_path / "config.json").write_text('{"data_root": "elsewhere"}')
-    assert checkpoint.data_root_of(weights) == Path("elsewhere")
+    elsewhere = tmp_path / "elsewhere"
+    (tmp_path / "config.json").write_text(json.dumps({"data_root": str(elsewhere)}))
+    assert checkpoint.data_root_of(weights) == Path("datasets")
+    elsewhere.mkdir()
+    assert checkpoint.data_root_of(weights) == elsewhere

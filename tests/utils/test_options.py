@@ -15,6 +15,7 @@ from utils.options import (
     non_negative,
     positive,
     run_door,
+    side_or_0,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -77,7 +78,7 @@ def test_the_parser_takes_no_nonsense(arguments):
 def test_devices():
     assert choose_device("auto").type in ("cpu", "cuda")
     assert choose_device("cpu") == torch.device("cpu")
-    for name in ("tpu9", "cuda:99", "meta"):
+    for name in ("tpu9", "cuda:99", "meta", "hpu", "privateuseone"):
         with pytest.raises(InputError, match=f"--device {name}: not usable here") as error:
             choose_device(name)
         assert len(str(error.value)) < 220
@@ -89,6 +90,11 @@ def test_numbers_say_what_they_should_be():
     parser.add_argument("--seed", type=non_negative)
     with pytest.raises(InputError, match="1.5 is not a whole number of at least 1"):
         parser.parse_args(["--n", "1.5"])
+    parser.add_argument("--size", type=side_or_0)
+    assert [parser.parse_args(["--size", n]).size for n in ("0", "16384")] == [0, 16384]
+    for number in ("-1", "16385"):
+        with pytest.raises(InputError, match=f"{number} is not 0 or a number of px up to 16384"):
+            parser.parse_args([f"--size={number}"])
     with pytest.raises(InputError, match="is not a whole number of at least 0"):
         parser.parse_args(["--seed", str(2**64)])
 

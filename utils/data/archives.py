@@ -1,19 +1,16 @@
 """Archives to folders. An archive is hostile until shown otherwise."""
 
 import gzip
-import re
 import stat
 import tarfile
-import unicodedata
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, NamedTuple
 
-from ..files import checked_name, write_errors
+from ..files import checked_name, folded, is_storable, shown, write_errors
 from ..options import InputError
-from .dataset import shown
 from .images import SUFFIXES
 
 _WANTED = SUFFIXES | {".txt"}  # all else is passed over
@@ -24,8 +21,6 @@ _FREE_BYTES = 2**26  # that any archive may unpack to
 _MOST_HEADER = 2**20  # bytes of one header of a tar
 _CHUNK = 2**20
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others reserve memory as a header says
-# what Windows cannot store, or stores elsewhere: a:b is a hidden stream of the file a
-_UNSTORABLE = re.compile(r'[\x00-\x1f\x7f<>:"|?*]|[. ]$|^(con|prn|aux|nul|com\d|lpt\d)(\.|$)', re.I)
 
 
 class _Member(NamedTuple):
@@ -220,13 +215,3 @@ def _no_clash(path: PurePosixPath, seen: dict[str, tuple[str, bool]], archive: P
                 f"{archive}: {shown(before[0])} and {shown(str(path))} are one name on some disks; "
                 "unpack it yourself"
             )
-
-
-def is_storable(name: str) -> bool:
-    """Whether every system can store a file of this name."""
-    return bool(name) and not _UNSTORABLE.search(name)
-
-
-def folded(name: str) -> str:
-    """Equal for names that are one on a disk that ignores case, or how accents are written."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 from ..files import is_folder, list_folder
 from ..options import InputError
@@ -57,6 +58,11 @@ def find_dataset(name: str, data_root: Path) -> Path:
 def same_name(a: str, b: str) -> bool:
     """Whether two spellings name one data set."""
     return _key(a) == _key(b)
+
+
+def recorded_root(path: Any) -> Path:
+    """The folder of data sets that a record names, while it is there: projects move."""
+    return Path(path) if isinstance(path, str) and is_folder(Path(path)) else DATA_ROOT
 
 
 def count_warning(name: str, trainval: int, test: int) -> str | None:

@@ -12,11 +12,10 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from ..files import list_folder
+from ..files import folded, list_folder, some_names
 from ..options import InputError
-from .archives import folded
 from .catalogue import count_warning
-from .dataset import Pair, PairDataset, some_names
+from .dataset import Pair, PairDataset
 from .images import SUFFIXES, read_levels, read_mask_levels, target_pixels
 from .layouts import SPLITS
 from .manifest import combined, file_sha256

@@ -1,6 +1,6 @@
 """Pairs of image and mask to tensors."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from ..files import list_folder
+from ..files import list_folder, some_names
 from ..options import InputError
 from .images import SUFFIXES, read_levels, read_mask
 from .ranges import Range, stretched
@@ -132,18 +132,6 @@ def list_images(folder: Path) -> dict[str, Path]:
     if not found:
         raise InputError(f"{folder}: no image in it ({', '.join(sorted(SUFFIXES))})")
     return dict(sorted(found.items()))
-
-
-def some_names(names: Collection[str]) -> str:
-    """The first few of many, for a message of one line."""
-    rest = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(shown(name) for name in sorted(names)[:5]) + rest
-
-
-def shown(name: str) -> str:
-    """A name from a file that may hold anything, for a message of one line."""
-    name = name if name.isprintable() else ascii(name)[1:-1]
-    return name if len(name) <= 100 else f"{name[:100]}..."
 
 
 def _size(array: np.ndarray) -> str:

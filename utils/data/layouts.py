@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..files import is_folder, list_folder
+from ..files import folded, is_folder, list_folder, some_names
 from ..options import InputError
-from .archives import folded
-from .dataset import Pair, list_images, some_names
+from .dataset import Pair, list_images
 from .images import SUFFIXES
 from .sampling import hold_out
 
@@ -135,9 +134,13 @@ def _divided(folder: Path, division: Division) -> Found:
     elif division.share:
         layout += f", {division.share:g} of them for trainval by seed {division.seed}"
         names = list(present)
-        if len(names) < 2:
-            raise InputError(f"{folder / images}: one image cannot be split")
-        indices = hold_out(len(names), 1 - division.share, division.seed)
+        try:
+            indices = hold_out(len(names), 1 - division.share, division.seed)
+        except InputError as error:
+            raise InputError(
+                f"{folder / images}: --split {division.share:g} leaves none of its {len(names)} "
+                "images for trainval"
+            ) from error
         chosen = [[names[i] for i in part] for part in indices]
     else:
         raise InputError(

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import gettempdir
 
-from ..files import new_folder, place, scratch_folder, write_errors
+from ..files import is_storable, new_folder, place, scratch_folder, write_errors
 from ..options import InputError
-from .archives import is_storable, unpack
+from .archives import unpack
 from .catalogue import BUILTIN
 from .dataset import PairDataset
 from .layouts import Division, Found, recognise

@@ -6,9 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..data.archives import folded, is_storable
 from ..data.images import SUFFIXES
-from ..files import checked_name, read_json, remove, write_bytes, write_json
+from ..files import (
+    checked_name,
+    folded,
+    is_storable,
+    read_json,
+    remove,
+    write_bytes,
+    write_json,
+)
 from ..options import InputError
 from . import report as text
 from .evaluation import FILES, comparison_json, evaluate, write_evaluation

@@ -55,6 +55,11 @@ def new_plan(
     other = None if weights else begins_with(name, found.name)
     if other:
         weights = checkpoint.WEIGHTS / other / "best.pkl"
+        if not weights.is_file():
+            raise InputError(
+                f"{weights}: no such file, with which the recipe begins; start in the project's "
+                f"folder, or begin with --weights FILE or {RANDOM}"
+            )
         start = checkpoint.load(weights)
     sources = {
         f.name: "command line" if f.name in given else f"recipe {name}" for f in fields(Recipe)

@@ -18,6 +18,8 @@ from ..options import (
     positive,
     positive_float,
     share,
+    side,
+    side_or_0,
 )
 from .losses import LOSSES
 
@@ -60,12 +62,12 @@ class Recipe:
     range: str = _value(
         "full", RANGES, "grey levels of deep images that become 0 and 1, see t_models.py --help"
     )
-    image_size: int = _value(256, positive, "side in px to which images are resized")
+    image_size: int = _value(256, side, "side in px to which images are resized")
     shift: int = _value(
-        0, non_negative, "move resized images at random by up to N px, mirrored beyond their edges"
+        0, side_or_0, "move resized images at random by up to N px, mirrored beyond their edges"
     )
     crop_size: int = _value(
-        0, non_negative, "train on random windows of this side instead of resized images; 0: do not"
+        0, side_or_0, "train on random windows of this side instead of resized images; 0: do not"
     )
     target_share: float = _value(
         0.5, share, "part of the windows drawn around a target, where the image has one"

@@ -26,10 +26,11 @@ from model.msconet import STRIDE
 from .. import checkpoint
 from ..data.cache import CachedPairs
 from ..data.check import near_any
-from ..data.dataset import JoinedPairs, PairDataset, some_names
+from ..data.dataset import JoinedPairs, PairDataset
 from ..data.manifest import manifest
 from ..data.sampling import EpochBatches, TrainingView, hold_out
 from ..data.transforms import Jitter, Joint, Resize, Shift, TargetCrop, Transform, orientations
+from ..files import some_names
 from ..metrics.counts import Counts, count, figures
 from ..metrics.maps import Map
 from ..metrics.report import one_line

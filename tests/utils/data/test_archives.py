@@ -9,7 +9,8 @@ import pytest
 
 from tests.utils.data.published import packed, tarred, zipped
 from utils.data import archives
-from utils.data.archives import folded, unpack
+from utils.data.archives import unpack
+from utils.files import folded
 from utils.options import InputError
 
 GOOD = {"set/images/a.png": b"image", "set/train.txt": b"a\n"}
