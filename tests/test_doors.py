@@ -77,7 +77,10 @@ def test_files_of_the_user_beside_an_export_stay(trained, door):
     masks.parent.mkdir(parents=True)
     for path in own | {masks}:
         path.write_text("mine")
+    tables = Path("results/tiny/detections.csv")
+    tables.write_text("mine")
     assert door("t_models")[0] == door("cal_from_mask", "--report")[0] == 0
+    assert tables.read_text() == "mine"
     assert door("t_models")[0] == 0
     left = {path for path in Path("results/tiny").iterdir() if path.is_file()}
     assert left == own | {Path("results/tiny", name) for name in ("images.jsonl", RECORD)}

@@ -135,11 +135,12 @@ class Journal:
     def start(self) -> None:
         """Remove outputs that an earlier job names and this one does not go on with."""
         if self._group.leads:
+            tables = () if self._keep or not self._files() else _TABLES
             self._remove_others()
             # parts of an earlier job are of other processes: theirs must not stand against ours
             self._write_whole(self._earlier.values())
-            for path in () if self._keep else (self._folder / table for table in _TABLES):
-                remove(path)
+            for table in tables:
+                remove(self._folder / table)
         self._group.wait()
         append_line(self._part, json.dumps(self._head))
 
