@@ -53,10 +53,12 @@ def limits(levels: np.ndarray, choice: Range) -> Limits:
     Args:
         levels: (H, W) uint8, uint16, or float32 without NaN and infinity.
         choice: "full": all that the type can hold, which for float32 is [0, 1]. "percentile": all
-            but the darkest and the brightest ten-thousandth of the pixels; where 2x2 pixels are
+            but the darkest and the brightest ten-thousandth of the pixels, of 16 bits without
+            those of 0 and 65535; where 2x2 pixels are
             brighter, a target, up to these, but not more than four times as far from the lower
             limit. "auto": "full" for uint8, and for deeper images that fill half of it, dead
-            pixels aside; else "percentile", for cameras that use a part of their 16 bits. Or the
+            pixels aside, and a quarter without those ten-thousandths, which may be a glint or a
+            border; else "percentile", for cameras that use a part of their 16 bits. Or the
             limits themselves: those with the higher one first make dark targets bright.
     """
     if isinstance(choice, tuple):
@@ -64,12 +66,13 @@ def limits(levels: np.ndarray, choice: Range) -> Limits:
     full = (0.0, float(np.iinfo(levels.dtype).max) if levels.dtype.kind == "u" else 1.0)
     if choice == "full" or (choice == "auto" and levels.dtype == np.uint8):
         return full
-    high = _brightest_square(levels)
+    high, scene = _brightest_square(levels), _percentiles(levels)
     if choice == "auto":
         low = _darkest_square(levels)
-        if full[0] <= low and full[1] / 2 <= high - low and high <= full[1]:
+        fills = high - low >= full[1] / 2 and scene[1] - scene[0] >= full[1] / 4
+        if fills and full[0] <= low and high <= full[1]:
             return full
-    return _percentiles(levels, high)
+    return _with_room(*scene, high)
 
 
 def normalised(levels: np.ndarray, bounds: Limits) -> np.ndarray:
@@ -89,13 +92,15 @@ def stretched(levels: np.ndarray, choice: Range) -> np.ndarray:
     return normalised(levels, limits(levels, choice))
 
 
-def _percentiles(levels: np.ndarray, brightest: float) -> Limits:
+def _percentiles(levels: np.ndarray) -> Limits:
     if levels.dtype.kind == "u":
         counts = np.zeros(np.iinfo(levels.dtype).max + 1, np.int64)
         pixels = levels.ravel()
         for start in range(0, pixels.size, _SAMPLED):  # bincount makes 8 bytes of each pixel
             counts += np.bincount(pixels[start : start + _SAMPLED], minlength=len(counts))
-        passed = np.cumsum(counts) / levels.size
+        if levels.dtype == np.uint16 and counts[1:-1].any():  # borders and dead pixels hold these
+            counts[[0, -1]] = 0
+        passed = np.cumsum(counts) / counts.sum()
         low, high = (int(np.searchsorted(passed, p / 100)) for p in _PERCENTILES)
     else:
         stride = math.ceil(levels.size / _SAMPLED)
@@ -103,6 +108,11 @@ def _percentiles(levels: np.ndarray, brightest: float) -> Limits:
             stride += 1
         sample = levels.ravel()[::stride].astype(np.float64)
         low, high = np.percentile(sample, _PERCENTILES).tolist()
+    return low, high
+
+
+def _with_room(low: float, high: float, brightest: float) -> Limits:
+    """Percentiles widened for targets."""
     # a small target is less than a ten-thousandth of an image, and would be as bright as the noise
     high = max(high, min(brightest, low + _REACH * (high - low)))
     least = max(1.0, abs(low) * 2**-20) if low == high else abs(low) * 2**-20
