@@ -9,6 +9,7 @@ from pathlib import Path
 
 from utils.data.catalogue import choose_dataset, recorded_root
 from utils.metrics.job import Method, run
+from utils.metrics.maps import KINDS
 from utils.metrics.protocols import PROTOCOLS
 from utils.metrics.report import TABLE_FORMATS
 from utils.options import InputError, Parser, non_negative, run_door, side
@@ -38,7 +39,8 @@ def main() -> None:
         "--predictions",
         nargs="+",
         metavar="[NAME=]DIR",
-        help="folders of .mat (T: logits), .npy, .png, .tif or .bmp, one for each method "
+        help="folders of .mat (T: logits), .npy, .png, .tif or .bmp, one for each method; "
+        f"NAME:KIND=DIR where its values are of another kind than the others' ({', '.join(KINDS)}) "
         "(default: results/<dataset>/mat)",
     )
     parser.add_argument(

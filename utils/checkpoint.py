@@ -40,7 +40,7 @@ def save(path: Path, net: MSCoNet, info: dict[str, Any], training: dict[str, Any
     write_bytes(path, buffer.getvalue())
 
 
-def load(path: Path) -> Checkpoint:
+def load(path: str | Path) -> Checkpoint:
     """Read weights saved by `save`, or a published checkpoint.
 
     Nothing but tensors and plain values is ever unpickled.
@@ -48,6 +48,7 @@ def load(path: Path) -> Checkpoint:
     Raises:
         InputError: no such file, no weights, or those of another network.
     """
+    path = Path(path)
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -84,6 +84,16 @@ def test_devices():
         assert len(str(error.value)) < 220
 
 
+def test_a_value_may_begin_with_a_minus():
+    parser = Parser("A test.")
+    parser.add_argument("--range")
+    parser.add_argument("--n", type=float)
+    parsed = parser.parse_args(["--range", "-20,-5", "--n", "-.5"])
+    assert (parsed.range, parsed.n) == ("-20,-5", -0.5)
+    with pytest.raises(InputError, match="expected one argument"):
+        parser.parse_args(["--range", "--n"])
+
+
 def test_numbers_say_what_they_should_be():
     parser = Parser("A test.")
     parser.add_argument("--n", type=positive)

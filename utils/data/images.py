@@ -255,7 +255,7 @@ def _decode(path: Path) -> np.ndarray:
         raise InputError(f"{path}: {doubt}; replace or remove it")
     depth, bands, tags = header.depth, header.bands, header.tags
     if header.is_stack:
-        raise InputError(f"{path}: a stack of pages; one file for each page is needed")
+        raise InputError(f"{path}: a stack of pages or frames; one file for each is needed")
     if tags.get(284) == 2 and bands > 1 and depth > 8:  # OpenCV mixes them up
         raise InputError(
             f"{path}: colour planes of {depth} bits stored apart; convert it to one band"
@@ -313,7 +313,12 @@ def _header(file: BinaryIO) -> _Header:
         return _Header(*size, depth, bands, first.get(274, 1), tags, is_stack)
     image = Image.open(file)
     depth = start[24] if image.format == "PNG" else 1 if image.mode == "1" else 8
-    return _Header(*image.size, depth, len(image.getbands()), _exif_orientation(image))
+    is_stack = False
+    with suppress(Exception):  # where damaged: it is the first that is read
+        # JPEGs of phones (MPO) hold previews of themselves
+        is_stack = image.format != "MPO" and getattr(image, "n_frames", 1) > 1
+    bands, orientation = len(image.getbands()), _exif_orientation(image)
+    return _Header(*image.size, depth, bands, orientation, is_stack=is_stack)
 
 
 def _pages(file: BinaryIO, start: bytes) -> Iterator[TiffImagePlugin.ImageFileDirectory_v2]:

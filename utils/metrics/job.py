@@ -19,7 +19,7 @@ from ..files import (
 from ..options import InputError
 from . import report as text
 from .evaluation import FILES, comparison_json, evaluate, write_evaluation
-from .maps import Kind, list_files
+from .maps import KINDS, Kind, list_files
 from .page import PAGE, write_page
 from .plots import PLOTS, draw
 from .protocols import Protocol
@@ -37,16 +37,21 @@ class Method(NamedTuple):
 
     name: str
     predictions: Path
+    kind: Kind | None = None  # of their values, where it differs from that of the others
 
     @classmethod
     def parse(cls, argument: str) -> "Method":
-        """``NAME=DIR``; ``DIR`` alone is its own name, ``DIR/mat`` and ``DIR/img`` that of DIR.
+        """``NAME=DIR`` or, with one of `KINDS`, ``NAME:KIND=DIR``; ``DIR`` alone is its own name,
+        ``DIR/mat`` and ``DIR/img`` that of DIR.
 
         What names a folder as it stands, or has a separator before the ``=``, is a ``DIR``.
         """
         path = Path(argument)
         name, equals, folder = argument.partition("=")
         if equals and name and not set(name) & set("/\\") and not path.is_dir():
+            start, _, kind = name.rpartition(":")
+            if start and kind in KINDS:
+                return cls(start, Path(folder), kind)
             return cls(name, Path(folder))
         stem = path.resolve().parent.name if path.name in ("mat", "img") else path.resolve().name
         return cls(stem, path)
@@ -81,7 +86,7 @@ def run(
         protocols: the rules; pictures, plots and lists of images and targets are by the first.
         size: replaces the size of every protocol.
         resize: bring predictions to the size of their mask.
-        kind: what the values of the predictions are, where their type does not tell.
+        kind: what the values of the predictions are, where neither their type nor the method tells.
         seed: of the bootstrap intervals.
         workers: processes.
         facts: entries of metrics.json.
@@ -95,8 +100,8 @@ def run(
             nowhere to write.
     """
     names = [method.name for method in methods]
-    for name, predictions in methods:
-        checked_name(name, predictions)
+    for method in methods:
+        checked_name(method.name, method.predictions)
     for path in (masks, *(method.predictions for method in methods)):
         checked_name(str(path), path.parent)
     if len(names) > 1 and not (
@@ -109,7 +114,7 @@ def run(
     if size:
         protocols = [replace(protocol, size=size) for protocol in protocols]
     jobs = [
-        Job(pair_files(method.predictions, masks), protocols, kind, resize, seed)
+        Job(pair_files(method.predictions, masks), protocols, method.kind or kind, resize, seed)
         for method in methods
     ]
     pictures = _pictures(images, masks) if report else {}
@@ -121,7 +126,7 @@ def run(
         remove_scores(folder)
     for method, job, folder, evaluation in zip(methods, jobs, folders, evaluations, strict=True):
         about = {"predictions": str(method.predictions), "masks": str(masks)}
-        about |= {"kind": kind, "resize": resize, "seed": seed}
+        about |= {"kind": job.kind, "resize": resize, "seed": seed}
         write_evaluation(folder, evaluation, facts | about)
         if report:
             write_page(folder / PAGE, evaluation, job, pictures)

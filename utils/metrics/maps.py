@@ -4,7 +4,7 @@ import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import scipy.io
@@ -39,6 +39,7 @@ class Map:
 
 
 Kind = Literal["logits", "probabilities", "binary"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 SUFFIXES = (".mat", ".npy", ".png", ".tif", ".tiff", ".bmp")
 _ENDINGS = ("_Pred", "_pixels0")  # what other codebases append to the name of the image
@@ -123,9 +124,15 @@ def doubt(prediction: Map) -> str | None:
     """
     low, high = prediction.values.min(), prediction.values.max()
     if prediction.are_logits and low >= 0 and high <= 1:
-        return "every value lies in [0, 1]: if they are probabilities, give --probabilities"
+        return (
+            "every value lies in [0, 1]: if they are probabilities, give --probabilities, or "
+            "NAME:probabilities=DIR for this method alone"
+        )
     if not prediction.are_logits and 0 < high < 1.5 / 255:
-        return "no level is above 1: if they are masks of 0 and 1, give --binary"
+        return (
+            "no level is above 1: if they are masks of 0 and 1, give --binary, or NAME:binary=DIR "
+            "for this method alone"
+        )
     return None
 
 

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Sequence
 from functools import cache
 
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
 
@@ -38,6 +39,8 @@ def draw(evaluations: Sequence[Evaluation], protocol: str) -> dict[str, bytes]:
         axes = figure.add_subplot()
         for evaluation, result in zip(evaluations, results, strict=True):
             _, x, y = result.curves[curve]
+            if left and curve == "roc":
+                x, y = _straight(x, y, left)
             if left:  # a point at 0 lies at the left edge
                 x = x.clip(left)
             style = "steps-post" if curve == "froc" else "default"
@@ -60,6 +63,17 @@ def draw(evaluations: Sequence[Evaluation], protocol: str) -> dict[str, bytes]:
             figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
         drawn[curve] = buffer.getvalue()
     return drawn
+
+
+def _straight(x: np.ndarray, y: np.ndarray, left: float) -> tuple[np.ndarray, np.ndarray]:
+    """More points on the lines between those of a rising curve, which a logarithmic axis bends: the
+    area under them is what is reported."""
+    if not len(x) or np.isnan(x).any() or np.isnan(y).any():
+        return x, y
+    between = np.geomspace(left, 1, 1000)
+    x, y = np.r_[x, between], np.r_[y, np.interp(between, x, y)]
+    order = np.lexsort((y, x))
+    return x[order], y[order]
 
 
 def _label(name: str) -> str:

@@ -99,10 +99,20 @@ def surface_figure(result: Result) -> bytes:
     with _drawing:
         figure = Figure(figsize=(12, 4), layout="constrained")
         for k, (name, points) in enumerate(surfaces.items()):
-            rows, columns = (np.arange(n) * step for n in points.shape)
+            rows, columns = (
+                np.minimum(np.arange(n) * step, side)  # of one pixel, its two edges
+                for n, side in zip(points.shape, result.levels.shape, strict=True)
+            )
             axes = figure.add_subplot(1, 3, k + 1, projection="3d")
             axes.plot_surface(
-                columns, rows[:, None], points, rcount=_POINTS, ccount=_POINTS, cmap="viridis"
+                columns,
+                rows[:, None],
+                points,
+                rcount=_POINTS,
+                ccount=_POINTS,
+                cmap="viridis",
+                vmin=0 if name == "target" else None,
+                vmax=1 if name == "target" else None,
             )
             axes.set_zlim(min(0.0, float(points.min())), max(1.0, float(points.max())))
             axes.invert_yaxis()

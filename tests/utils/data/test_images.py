@@ -141,10 +141,21 @@ def test_a_stack_of_pages_is_not_read_as_its_first(tmp_path, levels, size, kind,
         page = levels[:, :size]
         file.write(page > 9 if kind == 4 else page, subfiletype=kind)
     if is_stack:
-        with pytest.raises(InputError, match=r"a\.tif: a stack of pages; one file for each"):
+        with pytest.raises(InputError, match=r"a\.tif: a stack of pages or frames; one file"):
             read_photo(tmp_path / "a.tif")
     else:  # previews and masks of the first
         np.testing.assert_array_equal(read_photo(tmp_path / "a.tif"), levels)
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".png"])
+def test_frames_are_not_read_as_their_first(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    frames = [Image.fromarray(np.full((20, 30), level, np.uint8)) for level in (10, 200)]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    with pytest.raises(InputError, match="a stack of pages or frames"):
+        read_photo(path)
+    frames[0].save(path)
+    assert read_photo(path).shape == (20, 30)
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -7,6 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.io
+
+from utils.data.images import encode_png
+from utils.metrics.job import Method
 
 SCORES = {"metrics.json", "per_image.csv", "per_target.csv", "curve.csv"}
 
@@ -78,6 +82,25 @@ def test_pictures_beside_the_masks_need_not_be_there(folders, door, refused, pic
     assert Path("out/report.html").read_text(encoding="utf-8").count("<image href=") == 20
     if pictures == "none":  # but a folder that is named is
         assert "no file in it" in refused(*options, "--report", "--images", images)
+
+
+def test_each_method_may_have_values_of_its_own_kind(folders, door, tmp_path):
+    maps, masks = folders
+    (tmp_path / "levels").mkdir()
+    (tmp_path / "ones").mkdir()
+    for path in maps.iterdir():
+        found = scipy.io.loadmat(path)["T"] > 0
+        for folder, high in (("levels", 200), ("ones", 1)):
+            name = tmp_path / folder / f"{path.stem}.png"
+            name.write_bytes(encode_png(found.astype(np.uint8) * high))
+    options = ("cal_from_mask", "--masks", masks, "--output", "out", "--predictions")
+    levels, ones = f"a={tmp_path / 'levels'}", tmp_path / "ones"
+    assert "give --binary, or NAME:binary=DIR" in door(*options, levels, f"b={ones}")[1]
+    assert door(*options, levels, f"b:binary={ones}")[0] == 0
+    content = [json.loads(Path("out", name, "metrics.json").read_text()) for name in "ab"]
+    assert [c["kind"] for c in content] == [None, "binary"]
+    assert content[0]["corrected"]["iou"] == content[1]["corrected"]["iou"] > 0
+    assert Method.parse("b:other=x").name == "b:other"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names are text there")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from utils.data.images import encode_png
+from utils.metrics import plots
 from utils.metrics.evaluation import evaluate
 from utils.metrics.page import write_page
 from utils.metrics.plots import draw
@@ -108,6 +109,15 @@ def test_curves_of_several_methods_are_drawn_together(folders, tmp_path):
     for name, png in both.items():
         picture = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
         assert picture.shape == (600, 750, 3) and png != alone[name]
+
+
+def test_lines_of_a_roc_are_straight_where_its_axis_is_not():
+    x, y = plots._straight(np.array([0, 0, 0.5, 1]), np.array([0, 0.2, 0.9, 1]), 1e-7)
+    assert (np.diff(x) >= 0).all() and (np.diff(y) >= 0).all()
+    area = (np.diff(x) * (y[1:] + y[:-1]) / 2).sum()
+    assert area == pytest.approx(0.5 * 0.55 + 0.5 * 0.95)
+    at = np.searchsorted(x, 1e-3)
+    assert y[at] == pytest.approx(0.2 + 1.4 * x[at]) and x[at] < 1.1e-3
 
 
 @pytest.mark.filterwarnings("error")
