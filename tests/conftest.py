@@ -4,6 +4,7 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -96,3 +97,14 @@ def data_root(tmp_path):
                 path = tmp_path / "data" / "tiny" / split / kind / f"{split}{i}.png"
                 path.write_bytes(encode_png(levels))
     return tmp_path / "data"
+
+
+@pytest.fixture
+def film(tmp_path):
+    """Five frames of 33 x 47 px, each of one grey level."""
+    path = tmp_path / "film.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (47, 33))
+    for level in range(5):
+        writer.write(np.full((33, 47, 3), 40 * level, np.uint8))
+    writer.release()
+    return path

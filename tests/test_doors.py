@@ -98,12 +98,7 @@ def test_scoring_does_not_load_pytorch():
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
-def test_what_is_said_to_be_written_is(trained, door):
-    film = Path("film.avi")
-    writer = cv2.VideoWriter(str(film), cv2.VideoWriter.fourcc(*"MJPG"), 10, (47, 33))
-    for level in range(3):
-        writer.write(np.full((33, 47, 3), 40 * level, np.uint8))
-    writer.release()
+def test_what_is_said_to_be_written_is(trained, door, film):
     weights = ("--weights", next(trained.glob("runs/tiny/*/best.pkl")))
     for options, said in (((), "video, boxes"), (("--save", "mask"), "mask, video, boxes")):
         code, out, err = door("t_models", "--images", film, *weights, *options)

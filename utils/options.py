@@ -66,10 +66,16 @@ def run_door(door: Callable[[], int | None]) -> NoReturn:
         try:
             print(flush=True)
         except BrokenPipeError:  # whoever read the output, such as head, has enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _silence(sys.stdout)
             sys.exit(141)
         raise
     sys.exit(code or 0)
+
+
+def _silence(stream: TextIO) -> None:
+    """Have what is written to a stream go nowhere."""
+    with suppress(OSError):  # a stream of no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class _Unheard:
@@ -82,18 +88,14 @@ class _Unheard:
         try:
             return self._stream.write(text)
         except OSError:
-            self._give_up()
+            _silence(self._stream)
             return len(text)
 
     def flush(self) -> None:
         try:
             self._stream.flush()
         except OSError:
-            self._give_up()
-
-    def _give_up(self) -> None:
-        with suppress(OSError):  # a stream of no file
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+            _silence(self._stream)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

@@ -180,8 +180,7 @@ def predict_split(predictor: Predictor, split: Path, job: Job, group: Group) -> 
         raise InputError(
             f"{folder}: holds the data set itself; choose another folder with --results"
         )
-    before = read_record(folder)
-    earlier = set(before.get("images", ()))
+    earlier = set(read_record(folder).get("images", ()))
     foreign = {path.stem for path in (folder / "mat").glob("*.mat")} - earlier - images.keys()
     if foreign:
         raise InputError(
@@ -209,11 +208,6 @@ def predict_split(predictor: Predictor, split: Path, job: Job, group: Group) -> 
     journal.start()
     outcome = _predict(predictor, sources, job, group, journal)
     if group.leads:
-        # what a killed job had written, its journal may lack
-        for stem in earlier if not before.get("complete", True) else ():
-            for kind in KINDS:
-                if stem not in images or kind not in job.kinds:
-                    remove(map_path(folder, kind, stem))
         complete = not outcome.failed
         write_record(folder, record | {"complete": complete, "images": sorted(images)})
     return outcome

@@ -23,9 +23,10 @@ Settings = dict[str, Any]  # what outputs depend on, the kinds of them as "outpu
 
 def _outputs(folder: Path, settings: Settings, entry: Entry) -> Iterator[Path]:
     """The files that a job wrote of an image or a video."""
+    if "error" in entry:
+        return
     if "begun" in entry:
         yield from unfinished(folder, settings.get("outputs", ()), entry)
-    if "error" in entry or "begun" in entry:
         return
     name, frames = entry["name"], [entry["name"]]
     if "frames" in entry:
@@ -44,15 +45,14 @@ def begun(name: str, image: Path, is_video: bool) -> Entry:
 
 def unfinished(folder: Path, kinds: Iterable[str], entry: Entry) -> Iterator[Path]:
     """What a job may have written of a file that it had begun, temporary files among it."""
-    name, wholes = entry["name"], []
+    name = entry["name"]
     kinds = [kind for kind in kinds if kind != "boxes"]
+    wholes = [map_path(folder, kind, name) for kind in kinds]
     if entry["begun"] == "video":
-        wholes.append(video_path(folder, name))
+        wholes = [video_path(folder, name)]
         frame = frame_name(name, Path(entry.get("image", "")), 0)
         for kind in kinds:
             yield from map_path(folder, kind, frame).parent.glob("*")
-    else:
-        wholes += [map_path(folder, kind, name) for kind in kinds]
     for path in wholes:
         yield path
         yield from leftovers(path)

@@ -39,6 +39,10 @@ def run(predictor, tmp_path):
     return predict
 
 
+def written(folder):
+    return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+
+
 def entries(folder):
     lines = (folder / "images.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines][1:]
@@ -283,17 +287,6 @@ def test_small_images_are_batched_by_size(run, tmp_path, predictor, monkeypatch)
     assert len(batches) == 12
 
 
-@pytest.fixture
-def film(tmp_path):
-    """Five frames of 33 x 47 px, each of one grey level."""
-    path = tmp_path / "film.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (47, 33))
-    for level in range(5):
-        writer.write(np.full((33, 47, 3), 40 * level, np.uint8))
-    writer.release()
-    return path
-
-
 def test_a_video_there_and_back(run, film, tmp_path, monkeypatch, predictor):
     predict = predictor.predict
 
@@ -338,44 +331,38 @@ def test_a_frame_that_is_gone_is_made_again(run, film, tmp_path):
 
 
 def test_outputs_of_an_earlier_job_do_not_stay(run, photos, film, tmp_path):
-    def written():
-        return {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
-
     out = tmp_path / "out"
     run(photos, film, kinds=("img", "overlay"), frames=True)
     (out / "overlay" / "own.png").write_bytes(b"a user's")
     (photos / "b.png").unlink()
     run(photos, kinds=("img",))
     left = {"images.jsonl", "overlay/own.png", "img/a_npy.png", "img/a_png.png", "img/sub/a.png"}
-    assert written() == left
+    assert written(out) == left
     # one of the images: the others are as they were, and so are their outputs
     for skip in (True, False):
         run(photos / "a.npy", kinds=("img",), skip_existing=skip)
-        assert "img/sub/a.png" in written()
+        assert "img/sub/a.png" in written(out)
         assert "sub/a" in {entry["name"] for entry in entries(out)}
     # with other options they are no longer what they say
     run(photos / "a.npy", kinds=("mask",))
-    assert written() == {"images.jsonl", "overlay/own.png", "mask/a.png"}
+    assert written(out) == {"images.jsonl", "overlay/own.png", "mask/a.png"}
     run(photos, kinds=("img",))
     (photos / "a.npy").write_bytes(b"no image")
     (photos / "sub" / "a.png").unlink()
     run(photos, kinds=("img",), skip_existing=True)
-    assert written() == left - {"img/a_npy.png", "img/sub/a.png"}
+    assert written(out) == left - {"img/a_npy.png", "img/sub/a.png"}
 
 
 @pytest.mark.parametrize("skip_existing", [False, True])
 def test_nothing_stays_of_what_a_killed_job_had_begun(
     run, photos, film, tmp_path, monkeypatch, skip_existing
 ):
-    def written():
-        return {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
-
     def killed(*arguments, **options):
         raise KeyboardInterrupt
 
     out, options = tmp_path / "out", {"kinds": ("img", "overlay"), "frames": True}
     run(photos, film, **options)
-    whole = written()
+    whole = written(out)
     shutil.rmtree(out)
     add = Journal.add
     with monkeypatch.context() as patch:
@@ -388,10 +375,10 @@ def test_nothing_stays_of_what_a_killed_job_had_begun(
     (out / "overlay" / "film.avi" / "000009.png").write_bytes(b"of a longer film")
     if skip_existing:
         assert run(photos, film, **options, skip_existing=True) == (5, 0)
-        assert written() == whole
+        assert written(out) == whole
     else:
         run(photos / "a.npy", kinds=("mask",))
-        assert written() == {"images.jsonl", "mask/a.png"}
+        assert written(out) == {"images.jsonl", "mask/a.png"}
 
 
 def test_a_journal_of_others_removes_nothing_elsewhere(run, photos, tmp_path):

@@ -430,6 +430,21 @@ if __name__ == "__main__":
 """
 
 
+def in_first_step(dataset, run):
+    """PROGRAM, in a process group of its own."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, dataset, run],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        start_new_session=True,
+    )
+    while process.stdout.readline() != "step\n":
+        assert process.poll() is None, process.stderr.read()
+    return process
+
+
 def whole_group(pid):
     os.killpg(pid, signal.SIGTERM)  # the process that loads images may be in it
 
@@ -452,16 +467,7 @@ def every_process(pid):
 )
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_a_launcher_may_signal_all_processes_and_more_than_once(data_root, tmp_path, signal_all):
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, data_root / "tiny", tmp_path / "run"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        start_new_session=True,
-    )
-    while process.stdout.readline() != "step\n":
-        assert process.poll() is None, process.stderr.read()
+    process = in_first_step(data_root / "tiny", tmp_path / "run")
     signal_all(process.pid)
     os.kill(process.pid, signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
@@ -472,15 +478,7 @@ def test_a_launcher_may_signal_all_processes_and_more_than_once(data_root, tmp_p
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_ctrl_c_saves_also_where_it_has_ended_the_reader_of_the_output(data_root, tmp_path):
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, data_root / "tiny", tmp_path / "run"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-    )
-    while process.stdout.readline() != "step\n":
-        assert process.poll() is None, process.stderr.read()
+    process = in_first_step(data_root / "tiny", tmp_path / "run")
     process.stdout.close()
     process.stderr.close()
     process.send_signal(signal.SIGINT)
