@@ -35,7 +35,7 @@ def gate_update(
         C = sigmoid(f) * carried + sigmoid(i) * tanh(g)
         clutter = out(epsilon * sigmoid(o) * tanh(C))
 
-    For the backward pass it keeps its arguments and C, and on the CPU computes the gates again.
+    The backward pass computes the gates again; on the CPU it keeps the arguments and C alone.
 
     Args:
         r: (N, 1, H, W), H and W at least 3.

@@ -21,8 +21,14 @@ def accelerate(net: MSCoNet) -> MSCoNet:
     """
     net = copy.deepcopy(net).eval().requires_grad_(False)
     for module in net.modules():
-        if isinstance(module, EncoderBlock) and isinstance(module.ddc, DDC):
-            module.ddc = _FoldedDDC(module.ddc, module.bn)
+        if isinstance(module, EncoderBlock | DecoderBlock) and isinstance(module.bn, nn.Identity):
+            continue  # done before
+        if isinstance(module, EncoderBlock):
+            if isinstance(module.ddc, DDC):
+                module.ddc = _FoldedDDC(module.ddc, module.bn)
+            else:
+                module.ddc.conv.weight[:, :, 1, 1] += 1  # the identity
+                module.ddc = fuse_conv_bn_eval(module.ddc.conv, module.bn)
             module.bn = nn.Identity()
         elif isinstance(module, DecoderBlock):
             module.reduce = fuse_conv_bn_eval(module.reduce, module.bn)
@@ -49,7 +55,7 @@ class _FoldedDDC(nn.Module):
             self.horizontal.weight *= scale.view(-1, 1, 1, 1)
             self.vertical.bias.sub_(bn.running_mean).mul_(scale).add_(bn.bias)
         kernel = Cross.apply(self.vertical.weight, self.horizontal.weight, 0.0)
-        self.register_buffer("kernel", kernel, persistent=False)
+        self.register_buffer("kernel", kernel)  # saved and loaded with what it is made of
 
     def forward(self, x: Tensor) -> Tensor:
         if x.is_cuda:

@@ -131,6 +131,8 @@ def _start(images: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
     """D_0, B_0, T_0 and C_0."""
     if images.ndim != 4 or images.shape[1] != 1:
         raise ValueError(f"expected images of shape (N, 1, H, W), got {tuple(images.shape)}")
+    if not torch.compiler.is_compiling() and not images.numel():
+        raise ValueError(f"expected at least one image of one pixel, got {tuple(images.shape)}")
     images = _pad_to_stride(images)
     return images, images, torch.zeros_like(images), None
 

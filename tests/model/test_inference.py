@@ -1,8 +1,10 @@
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model import build_model
+from model.ablation import LEAVE_OUT
 from model.inference import _FoldedDDC, accelerate
 
 from .test_msconet import random_net
@@ -38,6 +40,23 @@ def test_the_kernel_for_gpus_is_the_same_function():
         torch.testing.assert_close(one, ddc(x), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("without", LEAVE_OUT)
+def test_it_is_the_same_function_without_a_part_and_when_done_twice(without):
+    net = random_net(0, stages=2, width=2, without=without).double()
+    images = torch.rand(1, 1, 45, 64, dtype=torch.float64)
+    with torch.inference_mode():
+        for fast in (accelerate(net), accelerate(accelerate(net))):
+            torch.testing.assert_close(fast.target(images), net(images).target)
+
+
+def test_other_weights_reach_the_kernel_for_gpus():
+    fast, other = (accelerate(random_net(seed, stages=1, width=2)) for seed in (0, 1))
+    fast.load_state_dict(other.state_dict())
+    for mine, theirs in zip(fast.modules(), other.modules(), strict=True):
+        if isinstance(mine, _FoldedDDC):
+            assert torch.equal(mine.kernel, theirs.kernel)
+
+
 def test_in_float32_logits_stay_within_1e_4():
     net = random_net(0, stages=5)
     images = torch.rand(1, 1, 96, 64)
@@ -46,8 +65,9 @@ def test_in_float32_logits_stay_within_1e_4():
     assert difference.abs().max() < 1e-4
 
 
-def test_nothing_of_batch_normalisation_is_left_and_training_goes_on():
-    net = build_model(stages=2, width=2).train()
+@pytest.mark.parametrize("without", LEAVE_OUT)
+def test_nothing_of_batch_normalisation_is_left_and_training_goes_on(without):
+    net = build_model(stages=2, width=2, without=without).train()
     fast = accelerate(net)
     assert not any("BatchNorm" in type(module).__name__ for module in fast.modules())
     assert not any(parameter.requires_grad for parameter in fast.parameters())

@@ -142,6 +142,12 @@ def test_other_shapes_are_refused_by_name(shape):
         build_model(stages=1, width=1)(torch.zeros(shape))
 
 
+@pytest.mark.parametrize("shape", [(0, 1, 64, 64), (1, 1, 0, 64), (1, 1, 64, 0)])
+def test_no_image_is_refused_by_name(shape):
+    with pytest.raises(ValueError, match="expected at least one image of one pixel"):
+        build_model(stages=1, width=1)(torch.zeros(shape))
+
+
 def test_start_values():
     torch.manual_seed(0)
     net = build_model(stages=2)
