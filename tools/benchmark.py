@@ -6,7 +6,6 @@ python tools/benchmark.py metrics    scoring, against the published protocol's l
 python tools/benchmark.py data       an epoch's images from a cache, against their files
 """
 
-import copy
 import math
 import platform
 import statistics
@@ -26,6 +25,7 @@ from tools.measuring import alternate, in_own_process, operations, peak_mib, wai
 from utils.data.images import encode_png
 from utils.data.scenes import make_scene
 from utils.files import write_bytes, write_json
+from utils.memory import memory_errors
 from utils.metrics.counts import compare
 from utils.metrics.curves import froc_sums, pixel_sums, target_sums
 from utils.metrics.intervals import resampled
@@ -56,10 +56,14 @@ def main() -> None:
     }
     for name, value in found.items():
         print(f"{name:<58} {value}")
-    for name, value in subjects[arguments.subject](arguments.runs, arguments.quick):
-        found[name] = value
-        shown = f"{value:>10.3f}" if isinstance(value, float) else str(value)
-        print(f"{name:<58} {shown}", flush=True)
+    try:
+        with memory_errors():
+            for name, value in subjects[arguments.subject](arguments.runs, arguments.quick):
+                found[name] = value
+                shown = f"{value:>10.3f}" if isinstance(value, float) else str(value)
+                print(f"{name:<58} {shown}", flush=True)
+    except MemoryError as error:
+        raise InputError("too little memory; --quick needs less") from error
     if arguments.json:
         write_json(arguments.json, found)
 
@@ -86,8 +90,9 @@ def inference(runs: int, quick: bool) -> Figures:
             "plain": lambda w=weights, x=images: list(equations(w, x)),
             "PyTorch": lambda net=fast, x=images: net.target(x),
         }
-        if stages == STAGES:  # exports are slow: one serves all sizes and batches
-            runtime = runtime or _onnx(copy.deepcopy(net).cpu())
+        if stages == STAGES and device.type == "cpu":  # where its session computes
+            # exports are slow: one serves all sizes and batches
+            runtime = runtime or _onnx(net)
         if runtime and stages == STAGES:
             array = images.cpu().numpy()
             ways["ONNX Runtime"] = lambda r=runtime, x=array: r.run(["target"], {"images": x})
@@ -344,7 +349,7 @@ def _peak(items: list[tuple[np.ndarray, np.ndarray]], n: int) -> float:
         for i, (logits, true) in enumerate(items):
             prediction, mask = Path(folder, f"{i}.npy"), Path(folder, f"{i}.png")
             np.save(prediction, logits)
-            cv2.imwrite(str(mask), true.astype(np.uint8) * 255)
+            mask.write_bytes(encode_png(true.astype(np.uint8) * 255))
             files.append((str(i), prediction, mask))
         files = [files[i % len(files)] for i in range(n)]
         tracemalloc.start()

@@ -7,7 +7,6 @@ python tools/complexity.py --stages 3 --width 8 --sizes 256 512 --batches 1 8 --
 import math
 import statistics
 import sys
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +57,13 @@ def main() -> None:
     arguments = parser.parse_args()
     device = choose_device(arguments.device)
     precision = choose_precision(arguments.precision, device)
-    net = build_model(stages=arguments.stages, width=arguments.width, without=arguments.without)
+    try:
+        with memory_errors():
+            net = build_model(
+                stages=arguments.stages, width=arguments.width, without=arguments.without
+            )
+    except MemoryError as error:
+        raise InputError("the network does not fit into memory; choose a smaller one") from error
     found: dict[str, Any] = {
         **net.config,
         "parameters": sum(p.numel() for p in net.parameters()),
@@ -74,11 +79,10 @@ def main() -> None:
     for size in arguments.sizes:
         for batch in arguments.batches:
             try:
-                with memory_errors():
-                    case = in_own_process(
-                        _measure, net.config, size, batch, str(device), precision, arguments.runs
-                    )
-            except (BrokenProcessPool, MemoryError) as error:
+                case = in_own_process(
+                    _measure, net.config, size, batch, str(device), precision, arguments.runs
+                )
+            except MemoryError as error:
                 raise InputError(
                     f"{batch} images of {size}x{size} px do not fit into the memory of {device}; "
                     "choose fewer or smaller ones"

@@ -8,6 +8,7 @@ import json
 import sys
 import warnings
 from collections.abc import Iterator
+from contextlib import nullcontext, suppress
 from itertools import islice
 from pathlib import Path
 
@@ -53,6 +54,8 @@ def main() -> None:
         "made scenes (default: the test images of the data set that the weights are from)",
     )
     arguments = parser.parse_args()
+    if arguments.output.suffix.lower() != ".onnx":  # t_models.py knows a network by it
+        raise InputError(f"--output {arguments.output}: name a file that ends in .onnx")
     weights = arguments.weights or checkpoint.newest_weights(None)
     loaded = checkpoint.load(weights)
     images = [*_scenes(), *_photos(arguments.images, weights, loaded.info)]
@@ -74,14 +77,14 @@ def _scenes() -> Iterator[np.ndarray]:
 
 
 def _photos(inputs: list[str] | None, weights: Path, info: dict) -> Iterator[np.ndarray]:
-    """(H, W) float32 in [0, 1]."""
-    if inputs is None:
-        folder = checkpoint.data_root_of(weights) / info.get("dataset", "") / "test" / "images"
-        inputs = [str(folder)] if folder.is_dir() else []
-    sources = find_sources(inputs) if inputs else []
-    for source in islice((s for s in sources if not s.is_video), _IMAGES):
-        levels = read_photo(source.path)[:_SIDE, :_SIDE]
-        yield stretched(levels, "auto")
+    """(H, W) float32 in [0, 1]; of the default ones, those that can be read."""
+    folder = checkpoint.data_root_of(weights) / info.get("dataset", "") / "test" / "images"
+    unasked = suppress(InputError) if inputs is None else nullcontext()
+    with unasked:
+        sources = find_sources([str(folder)] if inputs is None else inputs)
+        for source in islice((s for s in sources if not s.is_video), _IMAGES):
+            levels = read_photo(source.path)[:_SIDE, :_SIDE]
+            yield stretched(levels, "auto")
 
 
 class _Maps(nn.Module):

@@ -5,9 +5,12 @@ import multiprocessing
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from utils.memory import memory_errors
 
 MIB = 2**20
 
@@ -47,10 +50,16 @@ def operations(work: Callable[[], Any]) -> int:
 def in_own_process(measure: Callable[..., Any], *arguments: Any) -> Any:
     """What a function returns in a new process, which holds no memory of earlier work.
 
-    Raises BrokenProcessPool where the process is killed, as for want of memory.
+    Raises MemoryError where there is too little, for which a process may be killed, too.
     """
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(measure, *arguments).result()
+    try:
+        with (
+            memory_errors(),
+            ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool,
+        ):
+            return pool.submit(measure, *arguments).result()
+    except BrokenProcessPool as error:
+        raise MemoryError("a process was ended from outside") from error
 
 
 def peak_mib(work: Callable[[], Any], device: Any) -> float:

@@ -81,7 +81,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.check is not None:
         allowed = {"check", "data_root", "output"}
-        given = {k for k, v in vars(arguments).items() if v not in (None, False)}
+        given = {k for k, v in vars(arguments).items() if v is not None and v is not False}
         if given - allowed:
             raise InputError("--check takes --data-root and --output alone")
         return _check(find_dataset(arguments.check, arguments.data_root), arguments.output)
@@ -121,7 +121,7 @@ def main() -> int:
     if not arguments.dry_run:
         root = arguments.data_root
         elsewhere = "" if root == DATA_ROOT else f' --data-root "{root}"'
-        print(f"next: python tools/prepare_dataset.py --check {arguments.name}{elsewhere}")
+        print(f'next: python tools/prepare_dataset.py --check "{arguments.name}"{elsewhere}')
     return 0
 
 

@@ -31,3 +31,11 @@ def test_it_measures_any_network(tmp_path):
 def test_senseless_sizes():
     done = run("--sizes", "0")
     assert done.returncode == 2 and done.stderr.count("\n") == 1
+
+
+def test_a_network_that_is_too_large(refused, monkeypatch):
+    def fail(**_):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr("tools.complexity.build_model", fail)
+    assert "does not fit into memory" in refused("tools.complexity")

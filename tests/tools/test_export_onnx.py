@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.model.test_msconet import random_net
+from tools import export_onnx
 from utils import checkpoint
 from utils.data.images import encode_png
 from utils.options import InputError
@@ -91,6 +92,45 @@ def test_a_model_of_another_kind(exported, tmp_path):
     (tmp_path / "cut.onnx").write_bytes((exported / "net.onnx").read_bytes()[:1000])
     with pytest.raises(InputError, match="cut.onnx: not an ONNX model"):
         Predictor(tmp_path / "cut.onnx")
+
+
+@needs_export
+def test_only_what_agrees_with_pytorch_is_written(exported, refused, monkeypatch):
+    weights = exported / "best.pkl"
+    net = checkpoint.load(weights).net
+    image = np.random.default_rng(0).random((40, 33), np.float32)
+    model = (exported / "net.onnx").read_bytes()
+    assert export_onnx.compare(model, net, [image]) < export_onnx.TOLERANCE
+    other = random_net(1, stages=2, width=1)
+    assert export_onnx.compare(model, other, [image]) > export_onnx.TOLERANCE
+    next(other.parameters()).data.fill_(torch.nan)
+    assert np.isnan(export_onnx.compare(model, other, [image]))
+    for difference in (2e-4, np.nan):
+        monkeypatch.setattr(export_onnx, "compare", lambda *_, d=difference: d)
+        monkeypatch.setattr(export_onnx, "export", lambda *_: model)
+        options = ("--weights", weights, "--images", exported / "photo.png")
+        assert "probabilities are off by" in refused("tools.export_onnx", *options)
+
+
+@needs_export
+def test_images_that_nobody_named_stop_nothing(exported, tmp_path):
+    folder = tmp_path / "tiny" / "test" / "images"
+    folder.mkdir(parents=True)
+    info = {"dataset": "tiny", "data_root": str(tmp_path)}
+    assert list(export_onnx._photos(None, exported / "best.pkl", info)) == []
+    for name, content in (("a", encode_png(np.eye(9, dtype=np.uint8))), ("b", b"damaged")):
+        (folder / f"{name}.png").write_bytes(content)
+    with pytest.raises(InputError, match=r"b\.png"):
+        list(export_onnx._photos([str(folder)], exported / "best.pkl", info))
+
+
+def test_weights_are_not_overwritten(refused, tmp_path):
+    weights = tmp_path / "best.pkl"
+    checkpoint.save(weights, random_net(0, stages=1, width=1), {}, {})
+    before = weights.read_bytes()
+    options = ("--weights", weights, "--output", weights)
+    assert "name a file that ends in .onnx" in refused("tools.export_onnx", *options)
+    assert weights.read_bytes() == before
 
 
 def test_weights_that_are_none(tmp_path):

@@ -56,7 +56,7 @@ def test_splits_that_are_given(door):
     code, _, err = door("source", "--name", "none", "--split", "0.05")
     assert code == 2 and "--split 0.05 leaves none of its 6 images for trainval" in err
     _, out, _ = door("source", "--name", "drawn", "--split", "0.5", "--data-root", "other sets")
-    assert out.endswith('--check drawn --data-root "other sets"\n')
+    assert out.endswith('--check "drawn" --data-root "other sets"\n')
     write(Path(), {"a.txt": b"a1\na2\n", "b.txt": b"c.1.png\n"})
     code, out, _ = door("source", "--name", "listed", "--split-file", "a.txt", "b.txt")
     assert code == 0 and "note: 3 images are in neither list" in out
@@ -85,6 +85,7 @@ def test_senseless_options(refused):
     assert "for --check" in refused("source", "--name", "x", "--output", "y")
     assert "takes --data-root and --output" in refused("--check", "x", "--replace")
     assert "takes --data-root and --output" in refused("source", "--check", "x")
+    assert "takes --data-root and --output" in refused("--check", "x", "--seed", "0")
     assert "no data set x" in refused("--check", "x")
     lists = ("--split-file", "a", "b")
     assert "choose one" in refused("source", "--name", "x", "--split", "0.5", *lists)

@@ -69,3 +69,11 @@ def test_a_run_without_its_log_is_not_shipped(run, tmp_path):
     done = ship(tmp_path)
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert "log.txt: cannot be read" in done.stderr and not (tmp_path / "Weight").exists()
+
+
+def test_the_weights_of_the_run_stay(run, tmp_path):
+    before = (run / "best.pkl").read_bytes()
+    command = [sys.executable, SCRIPT, "runs/tiny/1", "--output", "runs/tiny/../tiny/1"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2 and "whose weights would be rounded" in done.stderr
+    assert (run / "best.pkl").read_bytes() == before
