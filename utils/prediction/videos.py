@@ -15,6 +15,7 @@ from ..options import InputError
 
 _FPS = 25.0  # where a file states none, or what is none
 _MOST_FPS = 1000.0  # more are ticks of a clock
+_GREY_16 = b"Y1\0\x10", b"\x10\x001Y"  # FFmpeg's formats of grey levels of 16 bits
 
 
 class DamagedVideo(InputError):
@@ -24,7 +25,7 @@ class DamagedVideo(InputError):
 class Frame(NamedTuple):
     number: int  # from 0
     time: float  # s since the first
-    levels: np.ndarray  # (H, W) uint8
+    levels: np.ndarray  # (H, W) uint8 or uint16
 
 
 class Video(NamedTuple):
@@ -43,6 +44,9 @@ def open_video(path: Path) -> Video:
     if not path.is_file() or not os.access(path, os.R_OK):
         raise DamagedVideo(f"{path}: cannot be read")
     capture = cv2.VideoCapture(str(path))
+    pixels = capture.get(cv2.CAP_PROP_CODEC_PIXEL_FORMAT)
+    if pixels > 0 and int(pixels).to_bytes(8, "little")[:4] in _GREY_16:
+        capture.set(cv2.CAP_PROP_CONVERT_RGB, 0)  # else OpenCV gives the upper 8 bits alone
     is_read, first = capture.read() if capture.isOpened() else (False, None)
     if not is_read:
         capture.release()

@@ -37,6 +37,14 @@ def test_threshold_and_area():
     assert detect(logits, image, (0, 1), 0.99, 1)[1] == []
 
 
+def test_a_target_is_above_the_threshold():
+    image = np.zeros((9, 9), np.float32)
+    for logit, threshold in ((0.0, 0.5), (np.log(0.25 / 0.75), 0.25)):
+        logits = np.full((9, 9), logit, np.float32)
+        assert not detect(logits, image, (0, 1), threshold, 1)[0].any()
+        assert detect(logits + 1e-3, image, (0, 1), threshold, 1)[0].all()
+
+
 def test_targets_all_over():
     mask, (only,) = detect(np.ones((3, 4), np.float32), np.ones((3, 4)), (0, 1), 0.5, 1)
     assert mask.all() and only.contrast == 0 and only.area == 12

@@ -97,6 +97,9 @@ def test_the_tables_agree(run, photos, predictor, tmp_path):
         assert [left, top, width, height] == [
             int(line[k]) for k in ("left", "top", "width", "height")
         ]
+        assert row["centroid"] == [float(line["x"]), float(line["y"])]
+        assert left <= row["centroid"][0] < left + width
+        assert top <= row["centroid"][1] < top + height
         assert row["score"] == float(line["peak"]) and 0 < width * height >= row["area"]
     expected = predictor(read_photo(photos / "b.png")).detections
     assert len(expected) == sum(row["file_name"].endswith("b.png") for row in rows)
@@ -287,7 +290,7 @@ def test_small_images_are_batched_by_size(run, tmp_path, predictor, monkeypatch)
     assert len(batches) == 12
 
 
-def test_a_video_there_and_back(run, film, tmp_path, monkeypatch, predictor):
+def test_a_video_there_and_back(run, film, photos, tmp_path, monkeypatch, predictor):
     predict = predictor.predict
 
     def marked(images, background):
@@ -319,6 +322,10 @@ def test_a_video_there_and_back(run, film, tmp_path, monkeypatch, predictor):
     (entry,) = entries(out)
     assert entry["frames"] == 5 and entry["limits"] == [0, 255]
     assert [row["image_id"] for row in rows] == [1, 2, 3, 4, 5]  # a frame is an image to COCO
+    assert run(film, photos, kinds=("mask",)) == (5, 0)
+    begins = [entry["image_id"] for entry in entries(out)]
+    counts = [entry.get("frames", 1) for entry in entries(out)]
+    assert begins == [1 + sum(counts[:k]) for k in range(5)] and sum(counts) == 9
 
 
 def test_a_frame_that_is_gone_is_made_again(run, film, tmp_path):
@@ -417,6 +424,27 @@ def test_a_video_whose_frames_change_their_size(run, film, tmp_path, monkeypatch
     assert not [path for path in (tmp_path / "out" / "video").iterdir() if path.is_file()]
     assert run(film, kinds=("mask",), frames=True) == (0, 1)
     assert not [path for path in (tmp_path / "out" / "mask").rglob("*") if path.is_file()]
+
+
+def test_a_video_of_16_bits_keeps_them(run, tmp_path):
+    path = tmp_path / "deep.avi"
+    options = [cv2.VIDEOWRITER_PROP_DEPTH, cv2.CV_16U, cv2.VIDEOWRITER_PROP_IS_COLOR, 0]
+    codec = cv2.VideoWriter.fourcc(*"FFV1")
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, codec, 10, (64, 48), options)
+    if not writer.isOpened():
+        pytest.skip("OpenCV writes no such video here")
+    levels = np.random.default_rng(0).integers(6900, 7100, (3, 48, 64)).astype(np.uint16)
+    for frame in levels:
+        writer.write(frame)
+    writer.release()
+    video = videos.open_video(path)
+    assert video.shape == (48, 64)
+    for frame, expected in zip(video.frames, levels, strict=True):
+        assert frame.levels.dtype == np.uint16 and np.array_equal(frame.levels, expected)
+    assert run(path) == (1, 0)
+    (entry,) = entries(tmp_path / "out")
+    low, high = entry["limits"]
+    assert entry["frames"] == 3 and 6000 < low < high < 8000
 
 
 def test_a_rate_that_is_ticks_of_a_clock(film, monkeypatch):
