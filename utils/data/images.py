@@ -186,7 +186,7 @@ def grey(levels: np.ndarray) -> np.ndarray:
         has_alpha = levels.shape[2] == 4
         levels = cv2.cvtColor(levels, cv2.COLOR_BGRA2GRAY if has_alpha else cv2.COLOR_BGR2GRAY)
     if levels.dtype == np.float32 and not all(np.isfinite(row).all() for row in levels):
-        raise ValueError("holds NaN or infinity, as float32 at least")
+        raise ValueError("holds NaN or infinity, as float32 at least; replace them")
     return levels
 
 

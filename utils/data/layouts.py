@@ -7,7 +7,7 @@ from typing import NamedTuple
 from ..files import folded, is_folder, list_folder, some_names
 from ..options import InputError
 from .dataset import Pair, list_images
-from .images import SUFFIXES
+from .lists import read_list
 from .sampling import hold_out
 
 SPLITS = ("trainval", "test")
@@ -19,6 +19,7 @@ _IMAGES_AND_MASKS = (
 )
 _LISTS = (  # of trainval and test; the first that are there
     ("img_idx/train_*.txt", "img_idx/test_*.txt"),  # BasicIRSTD
+    ("img_idx/train.txt", "img_idx/test.txt"),
     ("50_50/train.txt", "50_50/test.txt"),  # DNANet
     ("idx_427/trainval.txt", "idx_427/test.txt"),  # SIRST
     ("splits/trainval_full.txt", "splits/test_full.txt"),  # SIRST-V2
@@ -26,7 +27,6 @@ _LISTS = (  # of trainval and test; the first that are there
     ("train.txt", "test.txt"),
 )
 _MASK_ENDINGS = ("", "_pixels0")  # of the stem of a mask, after that of its image: SIRST
-_MOST_LIST = 2**24  # bytes
 
 
 class Found(NamedTuple):
@@ -82,6 +82,11 @@ def _unwrapped(source: Path) -> Path:
             f"{source}: has a val beside train and test; move its images and masks into train, of "
             "which training holds some out itself"
         )
+    if {path.name for path in inside} == {"train", "val"}:
+        raise InputError(
+            f"{source}: has train and val, but no test; if val is the published test split, call "
+            "it test"
+        )
     if inside:
         names = ", ".join(path.name for path in inside)
         raise InputError(f"{source}: holds several data sets ({names}); name one of them")
@@ -124,7 +129,7 @@ def _divided(folder: Path, division: Division) -> Found:
     notes = []
     if listed:
         layout += f" and the lists {listed[0].name} and {listed[1].name}"
-        chosen = [_read_list(path, present) for path in listed]
+        chosen = [read_list(path, present) for path in listed]
         both = set(chosen[0]) & set(chosen[1])
         if both:
             raise InputError(f"{listed[1]}: {some_names(both)} in {listed[0].name} too; keep one")
@@ -166,37 +171,6 @@ def _split_lists(folder: Path) -> tuple[Path, Path] | None:
                 )
             return trainval[0], test[0]
     return None
-
-
-def _read_list(path: Path, present: dict[str, Path]) -> list[str]:
-    """The names of a split list, one a line, each once: with or without folder and suffix.
-
-    Raises:
-        InputError: no text, empty, or a name that no image has.
-    """
-    try:
-        if path.stat().st_size > _MOST_LIST:
-            raise InputError(f"{path}: too long for a list of names")
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text; expected a name a line") from error
-    names: dict[str, None] = {}
-    unknown = []
-    for line in text.splitlines():
-        entry = line.strip().replace("\\", "/").rsplit("/", 1)[-1]
-        stem, dot, suffix = entry.rpartition(".")
-        name = stem if dot and f".{suffix.lower()}" in SUFFIXES and entry not in present else entry
-        if name in present:
-            names[name] = None
-        elif name:
-            unknown.append(name)
-    if unknown:
-        raise InputError(f"{path}: no image for {some_names(unknown)}")
-    if not names:
-        raise InputError(f"{path}: empty; expected the name of an image a line")
-    return list(names)
 
 
 def _pairs(images: Path, masks: Path, names: Sequence[str] | None = None) -> list[Pair]:

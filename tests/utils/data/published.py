@@ -47,6 +47,8 @@ LAYOUTS: dict[str, Files] = {
     "ours": ours(),
     "BasicIRSTD": pairs("images", "masks")
     | {"img_idx/train_X.txt": text(TRAINVAL), "img_idx/test_X.txt": text(TEST)},
+    "BasicIRSTD, one set": pairs("images", "masks")
+    | {"img_idx/train.txt": text(TRAINVAL), "img_idx/test.txt": text(TEST)},
     "DNANet": pairs("images", "masks")
     | {"50_50/train.txt": text(TRAINVAL, ".png"), "50_50/test.txt": text(TEST, ".png", "\r\n")},
     "SIRST": pairs("images", "masks", "_pixels0")

@@ -88,6 +88,10 @@ def without(layout, *paths):
             {f"{n}/{k}": v for n in "xy" for k, v in LAYOUTS["lists"].items()},
             r"several data sets \(x, y\)",
         ),
+        (
+            {f"{n}/{k}": v for n in ("train", "val") for k, v in pairs("images", "masks").items()},
+            "has train and val, but no test; if val is the published test split, call it test",
+        ),
         (LAYOUTS["BasicIRSTD"] | {"img_idx/train_Y.txt": b"a1"}, "several split lists"),
         (LAYOUTS["lists"] | {"test.txt": b"a1\nb9\n"}, "test.txt: a1 in train.txt too"),
         (LAYOUTS["lists"] | {"test.txt": b"b9\nnone\n\x1b[2J\n"}, r"no image for \\x1b\[2J, none$"),

@@ -32,6 +32,8 @@ def test_a_draw_depends_on_seed_epoch_and_index_alone():
     assert not torch.equal(VIEW[6, 1].image, first.image)
     other = TrainingView(Numbers(), [4, 7, 9], VIEW.transform, seed=2)
     assert not torch.equal(other[5, 1].image, first.image)
+    twice = TrainingView(Numbers(), [4, 4], VIEW.transform, seed=1)
+    assert not torch.equal(twice[5, 0].image, twice[5, 1].image)
 
 
 def test_a_draw_leaves_the_global_generator_alone():
@@ -115,6 +117,12 @@ def test_hold_out_is_a_split(length, fraction, seed):
     assert sorted(training + held_out) == list(range(length))
     assert len(held_out) == max(1, round(length * fraction))
     assert (training, held_out) == hold_out(length, fraction, seed)
+
+
+def test_what_is_held_out_is_drawn_by_the_seed():
+    parts = {tuple(hold_out(100, 0.1, seed)[1]) for seed in range(20)}
+    assert len(parts) == 20 and {i for part in parts for i in part} > set(range(50, 60))
+    assert not any(last - first == 9 for first, *_, last in parts)  # no ten in a row
 
 
 def test_one_image_cannot_be_split():
