@@ -5,6 +5,7 @@ python cal_from_mask.py --dataset IRSTD-1k --size 256 --report
 python cal_from_mask.py --predictions A=a/mat B=b/png --masks masks --table latex --plots
 """
 
+from argparse import Namespace
 from pathlib import Path
 
 from utils.data.catalogue import choose_dataset, recorded_root
@@ -45,6 +46,13 @@ def main() -> None:
     )
     parser.add_argument(
         "--masks", type=Path, metavar="DIR", help="folder of masks (default: the data set's)"
+    )
+    parser.add_argument(
+        "--list",
+        type=Path,
+        metavar="FILE",
+        help="score these images alone: their names, one a line, such as a test.txt beside the "
+        "masks of all images",
     )
     parser.add_argument(
         "--images",
@@ -98,7 +106,8 @@ def main() -> None:
         "--output",
         type=Path,
         metavar="DIR",
-        help="folder of what is written (default: beside the export, else results/scores)",
+        help="folder of what is written (default: beside the export; of --predictions "
+        "results/scores, or its folder of the name of a single method)",
     )
     parser.add_argument(
         "--workers",
@@ -115,6 +124,7 @@ def main() -> None:
         help="of the bootstrap intervals (default %(default)s)",
     )
     arguments = parser.parse_args()
+    _refuse_idle(arguments)
 
     record = {}
     if arguments.predictions:
@@ -122,6 +132,8 @@ def main() -> None:
             raise InputError("--predictions: say what to score against, --masks or --dataset")
         methods = [Method.parse(text) for text in arguments.predictions]
         output = arguments.output or arguments.results / "scores"
+        if len(methods) == 1 and not arguments.output:
+            output /= methods[0].folder
     else:
         export = find_export(arguments.results, arguments.dataset)
         record = read_record(export)
@@ -148,6 +160,7 @@ def main() -> None:
         masks,
         output,
         images=arguments.images,
+        chosen=arguments.list,
         protocols=[PROTOCOLS[name] for name in dict.fromkeys(arguments.protocols)],
         size=arguments.size or (None if arguments.resize else record.get("size")),
         resize=arguments.resize,
@@ -159,6 +172,17 @@ def main() -> None:
         plots=arguments.plots,
         report=arguments.report,
     )
+
+
+def _refuse_idle(arguments: Namespace) -> None:
+    """Raises InputError for an option that would not be read."""
+    if arguments.images and not arguments.report:
+        raise InputError("--images has no effect without --report")
+    if arguments.masks:
+        idle = ["split", "data_root", *(["dataset"] if arguments.predictions else [])]
+        if given := [name for name in idle if getattr(arguments, name) is not None]:
+            flag = "--" + given[0].replace("_", "-")
+            raise InputError(f"{flag} has no effect with --masks; leave out one of them")
 
 
 if __name__ == "__main__":

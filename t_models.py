@@ -195,6 +195,12 @@ def _predict_files(arguments: Namespace, group: Group) -> int:
     )
     job = Job(folder, origins=origins(arguments.images), **_job_options(arguments))
     if group.leads:
+        if (side := predictor.network.info.get("image_size")) and arguments.image_size is None:
+            print(
+                f"note: {weights}: trained on whole images of {side}x{side} px; these keep their "
+                f"size, where it may find less: try --image-size {side}",
+                file=sys.stderr,
+            )
         print(f"{weights}: predicting {len(sources)} files")
     outcome = predict_files(predictor, sources, job, group)
     has_videos = any(source.is_video for source in sources)

@@ -17,7 +17,7 @@ from torch._dynamo.exc import TorchDynamoException
 
 import run_0
 from utils import checkpoint
-from utils.data.images import encode_png
+from utils.data.images import encode_png, read_levels
 from utils.results import RECORD
 from utils.training import record
 
@@ -198,6 +198,21 @@ def test_a_recipe_begins_with_shipped_weights_unless_told_otherwise(
     assert begun["sha256"] == checkpoint.load(best).sha256
     assert door("run_0", *options, *SMALL, "--weights", "random", "--output", "anew")[0] == 0
     assert "begun_with" not in checkpoint.load(Path("anew", "best.pkl")).info
+
+
+def test_the_options_of_running_reach_the_trainer(trained, door, data_root, monkeypatch):
+    found, train = {}, run_0.train
+    monkeypatch.setattr(run_0, "train", lambda *a, **how: found.update(how) or train(*a, **how))
+    options = ("--data-root", data_root, *SMALL, "--output", "run")
+    code, _, err = door(
+        "run_0", "--dataset", "tiny", *options, "--workers", "1", "--save-minutes", "2",
+        "--precision", "bf16", "--no-kernels",
+    )  # fmt: skip
+    assert code == 0 and not found["resume"] and not found["finish"], err
+    runtime = found["runtime"]
+    assert (runtime.workers, runtime.save_minutes, runtime.precision) == (1, 2, "bf16")
+    code, _, err = door("run_0", "--resume", "run", "--finish", "--workers", "0")
+    assert code == 0 and found["resume"] and found["finish"], err
 
 
 def test_every_value_says_where_it_came_from(trained):
@@ -402,6 +417,21 @@ def test_photos(trained, door, data_root):
     assert code == 2 and err.splitlines()[-1].startswith("error: ") and "cut.png" in err
 
 
+def test_weights_for_resized_images_say_so(trained, door, data_root):
+    weights = next(Path("runs").rglob("best.pkl"))
+    loaded = checkpoint.load(weights)
+    images = data_root / "tiny" / "test" / "images"
+    note = "trained on whole images of 32x32 px"
+    for size, given, said in (
+        (32, (), True),
+        (32, ("--image-size", "0"), False),
+        (None, (), False),
+    ):
+        checkpoint.save(weights, loaded.net, loaded.info | {"image_size": size}, {})
+        code, _, err = door("t_models", "--images", images, "--weights", weights, *given)
+        assert code == 0 and (note in err) == said
+
+
 def test_one_name_may_mean_a_data_set(trained, door, refused, data_root):
     code, out, _ = door("t_models", "--images", "TINY", "--data-root", data_root)
     assert code == 0 and Path("results/tiny/predictions.json").is_file()
@@ -460,6 +490,53 @@ def test_methods_of_others_are_compared(trained, door, data_root):
     door("cal_from_mask", "--predictions", "ours=results/tiny/mat", "pictures=results/tiny/img",
          "--masks", masks)  # fmt: skip
     assert not list(output.rglob("*.png")) and not list(output.rglob("report.html"))
+    # nor of another method
+    for name, folder in (("A", "mat"), ("B", "img")):
+        code, out, err = door("cal_from_mask", "--predictions", f"{name}=results/tiny/{folder}",
+                              "--masks", masks)  # fmt: skip
+        assert code == 0 and f"written to {output / name / 'metrics.json'}" in out, err
+    assert (output / "A" / "metrics.json").is_file()
+
+
+def test_what_the_options_of_scoring_say(trained, door, data_root):
+    masks = data_root / "tiny" / "test" / "masks"
+    Path("maps").mkdir()
+    for mask in masks.iterdir():
+        true = read_levels(mask) > 0
+        np.save(Path("maps") / f"{mask.stem}.npy", np.where(true, 0.6, 0.4))
+    Path("list.txt").write_text("test0\ntest2\n")
+    given = ["--predictions", "maps", "--masks", masks, "--seed", "3", "--list", "list.txt"]
+    given += ["--report", "--images", masks.parent / "images", "--protocols", "corrected"]
+    for kind, iou in (("probabilities", 1.0), ("logits", 18 / (2 * 40 * 48))):
+        code, _, err = door("cal_from_mask", *given, f"--{kind}")
+        found = json.loads(Path("results/scores/maps/metrics.json").read_text())
+        assert code == 0 and (found["kind"], found["seed"]) == (kind, 3), err
+        assert found["corrected"]["n_images"] == 2
+        assert found["corrected"]["iou"] == pytest.approx(iou)
+
+
+def test_options_of_scoring_that_would_not_be_read(refused, tmp_path):
+    given = ("--predictions", "maps", "--masks", tmp_path)
+    for option in ("--dataset", "--data-root"):
+        assert f"{option} has no effect" in refused("cal_from_mask", *given, option, "x")
+    assert "--split has no effect" in refused("cal_from_mask", *given, "--split", "test")
+    assert "--images has no effect" in refused("cal_from_mask", *given, "--images", tmp_path)
+
+
+def test_what_the_options_of_prediction_say(trained, door, data_root):
+    door("t_models", "--split", "trainval")
+    assert json.loads(Path("results/tiny/predictions.json").read_text())["split"] == "trainval"
+    assert len(list(Path("results/tiny/mat").iterdir())) == 12
+    images = data_root / "tiny" / "test" / "images"
+    code, _, err = door(
+        "t_models", "--images", images, "--threshold", "0.3", "--min-area", "2", "--precision",
+        "bf16", "--range", "10,200", "--image-size", "32",
+    )  # fmt: skip
+    assert code == 0, err
+    (first, *_) = Path("results/images/images.jsonl").read_text().splitlines()
+    settings = json.loads(first)["settings"]
+    wanted = {"threshold": 0.3, "min area": 2, "level range": [10, 200], "image size": 32}
+    assert settings | wanted | {"precision": "bf16"} == settings
 
 
 def test_a_folder_may_have_an_equals_sign(trained, door, data_root, monkeypatch):
@@ -484,6 +561,7 @@ def test_senseless_methods(refused, tmp_path):
     assert "--masks or --dataset" in refused("cal_from_mask", "--predictions", "a")
     assert "NAME= of its own" in refused("cal_from_mask", "--predictions", "a", "b/a", *masks)
     assert "NAME= of its own" in refused("cal_from_mask", "--predictions", "A=x", "a=y", *masks)
+    assert "fit for a folder" in refused("cal_from_mask", "--predictions", "..=x", *masks)
     assert "no file in it" in refused("cal_from_mask", "--predictions", "a", *masks)
     assert "not allowed with" in refused("cal_from_mask", "--size", "9", "--resize")
     assert "from 1 to 16384" in refused("cal_from_mask", "--size", "99999")

@@ -39,6 +39,19 @@ class Method(NamedTuple):
     predictions: Path
     kind: Kind | None = None  # of their values, where it differs from that of the others
 
+    @property
+    def folder(self) -> str:
+        """Of what is written of it.
+
+        Raises InputError where a folder can't have the name.
+        """
+        if not is_storable(self.name):
+            raise InputError(
+                f"--predictions: {self.name or self.predictions}: give the method a NAME= that is "
+                "fit for a folder"
+            )
+        return self.name
+
     @classmethod
     def parse(cls, argument: str) -> "Method":
         """``NAME=DIR`` or, with one of `KINDS`, ``NAME:KIND=DIR``; ``DIR`` alone is its own name,
@@ -63,6 +76,7 @@ def run(
     output: Path,
     *,
     images: Path | None,
+    chosen: Path | None,
     protocols: Sequence[Protocol],
     size: int | None,
     resize: bool,
@@ -83,6 +97,7 @@ def run(
         masks: folder of the true masks.
         output: folder of all that is written.
         images: folder of the images, for the report; None: beside the masks, if they are there.
+        chosen: a list of the names of the images that are scored; None: all.
         protocols: the rules; pictures, plots and lists of images and targets are by the first.
         size: replaces the size of every protocol.
         resize: bring predictions to the size of their mask.
@@ -104,21 +119,22 @@ def run(
         checked_name(method.name, method.predictions)
     for path in (masks, *(method.predictions for method in methods)):
         checked_name(str(path), path.parent)
-    if len(names) > 1 and not (
-        len(set(map(folded, names))) == len(names) and all(map(is_storable, names))
-    ):
-        raise InputError(
-            f"--predictions: {', '.join(names)}: give each method a NAME= of its own, fit for a "
-            "folder"
-        )
+    if len(set(map(folded, names))) < len(names):
+        raise InputError(f"--predictions: {', '.join(names)}: give each method a NAME= of its own")
     if size:
         protocols = [replace(protocol, size=size) for protocol in protocols]
     jobs = [
-        Job(pair_files(method.predictions, masks), protocols, method.kind or kind, resize, seed)
+        Job(
+            pair_files(method.predictions, masks, chosen),
+            protocols,
+            method.kind or kind,
+            resize,
+            seed,
+        )
         for method in methods
     ]
     pictures = _pictures(images, masks) if report else {}
-    folders = [output if len(methods) == 1 else output / method.name for method in methods]
+    folders = [output if len(methods) == 1 else output / method.folder for method in methods]
     evaluations = [
         evaluate(name, job, workers) for name, job in zip(names, jobs, strict=True)
     ]  # of all, before anything is written: files of two scores would not go together

@@ -57,7 +57,8 @@ def list_files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
             continue
         name = path.stem
         for ending in _ENDINGS:
-            name = name.removesuffix(ending)
+            if name.lower().endswith(ending.lower()):
+                name = name[: -len(ending)]
         if name in found:
             raise InputError(f"{path}: {found[name].name} is of the same image; keep one")
         found[name] = path
@@ -69,7 +70,7 @@ def list_files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
 def list_predictions(folder: Path) -> dict[str, Path]:
     """`list_files` of maps, without the masks ``X_GT`` that DNANet writes beside ``X_Pred``."""
     found = list_files(folder, SUFFIXES)
-    masks = {f"{name}_GT" for name, path in found.items() if path.stem.endswith("_Pred")}
+    masks = {f"{name}_GT" for name, path in found.items() if path.stem.lower().endswith("_pred")}
     return {name: path for name, path in found.items() if name not in masks}
 
 
@@ -98,7 +99,7 @@ def read_map(path: Path, kind: Kind | None = None) -> Map:
         if values.dtype.kind == "f":
             values = values.astype(np.float32)
     if not np.isfinite(values).all():
-        raise InputError(f"{path}: holds NaN or infinity, as float32 at least")
+        raise InputError(f"{path}: holds NaN or infinity, as float32 at least; replace them")
     if kind == "binary" or values.dtype.kind == "b":
         return Map((values > 0).astype(np.float32), are_logits=False)
     if values.dtype in (np.uint8, np.uint16):
@@ -106,13 +107,14 @@ def read_map(path: Path, kind: Kind | None = None) -> Map:
     if kind is None:
         if path.suffix.lower() != ".mat":
             raise InputError(
-                f"{path}: {values.dtype} values; say what they are: --logits or --probabilities"
+                f"{path}: {values.dtype} values; say what they are: --logits, --probabilities or, "
+                "for masks, --binary"
             )
         kind = "logits"
     if kind == "probabilities" and not (values.min() >= 0 and values.max() <= 1):
         raise InputError(
             f"{path}: values from {values.min():g} to {values.max():g} are no probabilities; "
-            "give --logits"
+            "give --logits or, for masks, --binary"
         )
     return Map(values.astype(np.float32), are_logits=kind == "logits")
 

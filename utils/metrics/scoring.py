@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from ..data.images import SUFFIXES, read_mask_levels, resize
+from ..data.lists import read_list
 from ..options import InputError
 from . import maps
 from .counts import RATIO_UNIT, Comparison, Counts, Sums, compare
@@ -72,20 +73,34 @@ class Job(NamedTuple):
     seed: int = 0
 
 
-def pair_files(predictions: Path, masks: Path) -> list[tuple[str, Path, Path]]:
+def pair_files(
+    predictions: Path, masks: Path, chosen: Path | None = None
+) -> list[tuple[str, Path, Path]]:
     """Predictions and masks of the same images: (name, prediction, mask), sorted by name.
 
+    Args:
+        predictions: folder of maps.
+        masks: folder of masks.
+        chosen: a list of the names of images; None: all of both folders.
+
     Raises:
-        InputError: an empty folder, a mask without a prediction or the reverse.
+        InputError: an empty folder, a mask without a prediction or the reverse, a bad list.
     """
     mask_files = maps.list_files(masks, tuple(sorted(SUFFIXES)))
     prediction_files = maps.list_predictions(predictions)
+    if chosen:
+        names = sorted(read_list(chosen, mask_files, "mask"))
+        mask_files = {name: mask_files[name] for name in names}
+        prediction_files = {n: path for n, path in prediction_files.items() if n in mask_files}
     missing, extra = mask_files.keys() - prediction_files, prediction_files.keys() - mask_files
     if missing or extra:
+        such = "; ".join(
+            f"{kind} {min(names)}" for kind, names in (("mask", missing), ("map", extra)) if names
+        )
         raise InputError(
-            f"{predictions}: made for other images than {masks}: {len(missing)} of its "
-            f"{len(mask_files)} masks have no prediction and {len(extra)} predictions no mask "
-            f"(such as {min(missing | extra)}); predict these very images, or name other --masks"
+            f"{predictions}: made for other images than {masks}: {len(missing)} of "
+            f"{len(mask_files)} masks have no map and {len(extra)} maps no mask ({such}); predict "
+            "these very images under their names, name other --masks, or choose images with --list"
         )
     return [(name, prediction_files[name], path) for name, path in mask_files.items()]
 

@@ -53,9 +53,19 @@ def test_every_kind_of_file(tmp_path, name, values, kind, expected, are_logits):
 @pytest.mark.parametrize(
     "name, values, kind, message",
     [
-        ("a.npy", logits, None, "say what they are: --logits or --probabilities"),
+        (
+            "a.npy",
+            logits,
+            None,
+            "say what they are: --logits, --probabilities or, for masks, --binary",
+        ),
         ("a.tif", logits.astype(np.float32), None, "say what they are"),
-        ("a.npy", logits, "probabilities", "values from -3 to 9 are no probabilities"),
+        (
+            "a.npy",
+            logits,
+            "probabilities",
+            "values from -3 to 9 are no probabilities; give --logits or, for masks, --binary",
+        ),
         ("a.npy", np.zeros((0, 5)), "logits", r"not float64 of shape \(0, 5\)"),
         ("a.mat", np.array([[np.nan, 1]]), None, "NaN or infinity"),
         ("a.npy", np.array([[np.inf, 1]]), "logits", "NaN or infinity"),
@@ -119,7 +129,7 @@ def test_a_file_of_another_version(tmp_path):
 
 
 def test_names_of_images(tmp_path):
-    for name in ("Misc_1_pixels0.png", "Misc_10_Pred.PNG", "Misc_2.png", ".x.png", "notes.txt"):
+    for name in ("Misc_1_pixels0.png", "Misc_10_PRED.PNG", "Misc_2.png", ".x.png", "notes.txt"):
         (tmp_path / name).write_bytes(encode_png(np.zeros((2, 2), np.uint8)))
     assert list(list_files(tmp_path, (".png",))) == ["Misc_1", "Misc_10", "Misc_2"]
     (tmp_path / "Misc_2_Pred.png").write_bytes(b"")
@@ -130,7 +140,7 @@ def test_names_of_images(tmp_path):
 
 
 def test_masks_beside_predictions_are_none(tmp_path):
-    for name in ("a_Pred.png", "a_GT.png", "b_GT.png"):
+    for name in ("a_pred.png", "a_GT.png", "b_GT.png"):
         (tmp_path / name).write_bytes(b"")
     assert list(list_predictions(tmp_path)) == ["a", "b_GT"]
     assert list(list_files(tmp_path, (".png",))) == ["a", "a_GT", "b_GT"]

@@ -24,6 +24,12 @@ def test_pixel_rules(are_logits):
     np.testing.assert_allclose(found.logits(), np.log(probability / (1 - probability)), rtol=1e-5)
 
 
+@pytest.mark.parametrize("value, are_logits", [(0.0, True), (0.5, False)])
+def test_a_probability_of_one_half_is_no_target(value, are_logits):
+    assert not Map(np.full((2, 3), value, np.float32), are_logits).positive().any()
+    assert Map(np.full((2, 3), value + 1e-6, np.float32), are_logits).positive().all()
+
+
 def test_levels_at_half_of_the_maximum_are_not_over_it():
     found = Map(np.float32([[100, 200, 101]]) / np.float32(255), are_logits=False)
     assert (found.relative > 0.5).tolist() == [[False, True, True]]

@@ -55,6 +55,34 @@ def test_counts_of_a_folder(folders):
     assert found.distance_px == pytest.approx(0.5) and found.iou == pytest.approx(6 / 9)
 
 
+def test_a_place_is_column_and_row(tmp_path):
+    masks, maps = tmp_path / "masks", tmp_path / "maps"
+    mask = np.zeros((20, 40), np.uint8)
+    mask[3:6, 30:32] = 255
+    prediction = np.zeros_like(mask)
+    prediction[15, 8] = 255
+    for folder, levels in ((masks, mask), (maps, prediction)):
+        folder.mkdir()
+        (folder / "a.png").write_bytes(encode_png(levels))
+    (image,) = sums(score(job((maps, masks))))[1]
+    places = {target.outcome: (target.column, target.row) for target in image.targets}
+    assert places == {"missed": (30.5, 4.0), "false alarm": (8.0, 15.0)}
+
+
+def test_images_of_a_list_alone(folders, tmp_path):
+    names = tmp_path / "test.txt"
+    names.write_text("images/03.png\n01\n")
+    chosen = pair_files(*folders, names)
+    assert [name for name, _, _ in chosen] == ["01", "03"]
+    names.write_text("03\nlion\n")
+    with pytest.raises(InputError, match=r"test\.txt: no mask for lion"):
+        pair_files(*folders, names)
+    (folders[0] / "03.mat").unlink()
+    names.write_text("03\n01\n")
+    with pytest.raises(InputError, match=r"1 of 2 masks have no map .*\(mask 03\)"):
+        pair_files(*folders, names)
+
+
 def test_parts_add_up_to_the_whole(folders):
     whole, _ = sums(score(job(folders)))
     files = job(folders).files
@@ -89,7 +117,7 @@ def test_processes_that_do_not_start(folders, monkeypatch, error):
 def test_results_for_other_images_than_the_masks(folders):
     (folders[0] / "01.mat").rename(folders[0] / "x.mat")
     with pytest.raises(
-        InputError, match="1 of its 20 masks have no prediction and 1 predictions no"
+        InputError, match=r"1 of 20 masks have no map and 1 maps no mask \(mask 01; map x\)"
     ):
         pair_files(*folders)
 
