@@ -26,24 +26,33 @@ torch.set_num_threads(1)  # the maps are small: threads cost more than they brin
 
 @pytest.fixture
 def without_rights(tmp_path):
-    """A context in which nobody's rights apply, and which the folders of the test are open to."""
+    """A context in which the rights of others apply to what the test has made by then."""
     if not hasattr(os, "geteuid"):
         pytest.skip("permissions of POSIX")
 
     @contextmanager
-    def nobody():
+    def another_user():  # as root can be one
         for folder in (tmp_path, *tmp_path.parents[:3]):
-            folder.chmod(folder.stat().st_mode | 0o755)
-        root = os.geteuid() == 0
-        if root:
-            os.seteuid(65534)
+            if folder.stat().st_uid == 0:
+                folder.chmod(folder.stat().st_mode | 0o755)
+        os.seteuid(65534)
         try:
             yield
         finally:
-            if root:
-                os.seteuid(0)
+            os.seteuid(0)
 
-    return nobody
+    @contextmanager
+    def rights_of_others():
+        modes = {path: path.stat().st_mode for path in tmp_path.rglob("*")}
+        for path, mode in reversed(modes.items()):  # what is in a folder before it
+            path.chmod((mode & 7) << 6)
+        try:
+            yield
+        finally:
+            for path, mode in modes.items():
+                path.chmod(mode)
+
+    return another_user if os.geteuid() == 0 else rights_of_others
 
 
 @pytest.fixture

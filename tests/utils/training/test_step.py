@@ -9,7 +9,7 @@ from torch import nn
 from utils.training.distributed import TrainingGroup
 from utils.training.recipes import RECIPES
 from utils.training.runtime import Runtime
-from utils.training.step import Replayed, Trainee, train_step
+from utils.training.step import Replayed, Trainee, gradient, train_step
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
@@ -51,6 +51,31 @@ def test_steps_that_are_queued_are_the_same():
         assert all(torch.equal(*pair) for pair in zip(before, queued, strict=True))
     steps = {int(state["step"]) for state in trainee.optimizer.state.values()}
     assert steps == {3}
+
+
+def test_the_gradient_is_clipped_and_its_norm_is_that_before():
+    runtime = Runtime(torch.device("cpu"))
+    images = torch.rand(2, 1, 32, 32)
+    for most, shrinks in ((1e-3, True), (1e6, False), (0.0, False)):
+        recipe = replace(RECIPES["default"], stages=1, width=2, clip_norm=most)
+        trainee = Trainee(recipe, runtime, TrainingGroup.alone(), per_epoch=8)
+        norm = gradient(trainee, recipe, runtime, images, (images > 0.99).float())[1]
+        left = torch.stack([p.grad.norm() for p in trainee.parameters]).norm()
+        assert norm > 1e-2
+        torch.testing.assert_close(left, torch.tensor(most) if shrinks else norm, rtol=1e-3, atol=0)
+
+
+def test_a_state_holds_the_random_numbers_that_follow():
+    trainee = Trainee(
+        replace(RECIPES["default"], stages=1, width=2),
+        Runtime(torch.device("cpu")),
+        TrainingGroup.alone(),
+        per_epoch=8,
+    )
+    state = trainee.state()
+    following = torch.rand(3)
+    trainee.load(trainee.net, state)
+    assert torch.equal(torch.rand(3), following)
 
 
 def test_the_processor_works_while_the_gpu_computes(monkeypatch):

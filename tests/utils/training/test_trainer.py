@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 import cv2
@@ -92,8 +93,11 @@ def test_a_run_explains_itself(data_root, tmp_path):
     assert len(split["validation"]) == 1 and len(split["training"]) == 11
     assert not set(split["validation"]) & set(split["training"])
     (session,) = json.loads((run / "environment.json").read_text())["sessions"]
-    assert session["packages"]["torch"] == torch.__version__.split("+")[0]
-    assert re.fullmatch(r"[0-9a-f]{40}\+?", session["commit"])
+    assert session["packages"]["torch"] == metadata.version("torch")
+    if (ROOT / ".git").exists() and shutil.which("git"):
+        assert re.fullmatch(r"[0-9a-f]{40}\+?", session["commit"])
+    else:
+        assert session["commit"] is None
 
     log = (run / "log.txt").read_text()
     assert log.startswith(
@@ -195,6 +199,40 @@ def test_the_best_epoch_is_kept_and_of_equals_the_last(data_root, tmp_path, monk
         assert json.loads((run / "summary.json").read_text())["best"]["iou"] == max(hits) / 10
 
 
+@pytest.fixture
+def validated(monkeypatch):
+    """The names of the images of every validation, with the weights that it was of."""
+    calls = []
+    validate = trainer.validate
+
+    def noted(net, samples, indices, recipe):
+        weights = {name: value.clone() for name, value in net.state_dict().items()}
+        calls.append(([samples.pairs[i].name for i in indices], weights))
+        return validate(net, samples, indices, recipe)
+
+    monkeypatch.setattr(trainer, "validate", noted)
+    return calls
+
+
+def test_images_held_out_choose_and_the_test_split_is_scored_once(data_root, tmp_path, validated):
+    run = tmp_path / "run"
+    train(data_root, run, val_fraction=0.25)
+    held_out = json.loads((run / "split.json").read_text())["validation"]
+    assert len(held_out) == 3
+    *epochs, (tested, weights) = validated
+    assert [names for names, _ in epochs] == [held_out] * 3
+    assert tested == [f"test{i}" for i in range(4)]
+    best = checkpoint.load(run / "best.pkl")
+    for name, value in best.net.state_dict().items():
+        assert torch.equal(weights[name], value)
+        assert torch.equal(epochs[best.info["epoch"] - 1][1][name], value)
+    counts = trainer.validate(
+        best.net, PairDataset(data_root / "tiny" / "test", RECIPE.range), range(4), RECIPE
+    )
+    figures = json.loads((run / "test.json").read_text())
+    assert figures | trainer.figures(counts) == figures
+
+
 def test_patience(data_root, tmp_path, monkeypatch):
     scripted(monkeypatch, [1, 5, 3, 4, 2, 0])
     last = train(data_root, tmp_path / "run", epochs=9, patience=2)
@@ -206,9 +244,10 @@ def test_patience(data_root, tmp_path, monkeypatch):
     )
 
 
-def test_the_paper_chose_on_the_test_split_and_so_does_its_recipe(data_root, tmp_path):
+def test_the_paper_chose_on_the_test_split_and_so_does_its_recipe(data_root, tmp_path, validated):
     run = tmp_path / "run"
     train(data_root, run, selection="test", epochs=1)
+    assert [names for names, _ in validated] == [[f"test{i}" for i in range(4)]]
     split = json.loads((run / "split.json").read_text())
     assert len(split["training"]) == 12 and split["validation"] == [f"test{i}" for i in range(4)]
     assert "chosen on the test split, as the paper did" in (run / "log.txt").read_text()
@@ -407,7 +446,7 @@ def test_a_run_can_be_ended_before_its_last_epoch(data_root, tmp_path, monkeypat
 
 
 PROGRAM = """
-import os, sys, torch
+import sys, time, torch
 from pathlib import Path
 from tests.utils.training.test_trainer import RECIPE
 from utils.options import run_door
@@ -415,13 +454,19 @@ from utils.training import trainer
 from utils.training.runtime import Runtime
 
 def main():
-    step = trainer.train_step
-    def slowly(*arguments):
+    noted = []
+    note, step = trainer.Signals._note, trainer.train_step
+    def note_and_say(*arguments):
+        note(*arguments)
+        noted.append(1)
+    def until_noted(*arguments):
         print("step", flush=True)
-        torch.rand(1)
-        __import__("time").sleep(0.3)
+        for _ in range(6000):
+            if noted:
+                break
+            time.sleep(0.01)
         return step(*arguments)
-    trainer.train_step = slowly
+    trainer.Signals._note, trainer.train_step = note_and_say, until_noted
     runtime = Runtime(torch.device("cpu"), workers=1)
     trainer.train(RECIPE, Path(sys.argv[1]), Path(sys.argv[2]), runtime=runtime)
 
@@ -635,7 +680,7 @@ def test_two_processes_train_as_one(data_root, tmp_path):
     options = [
         str(ROOT / "run_0.py"), "--dataset", "tiny", "--data-root", data_root, "--device", "cpu",
         "--stages", "1", "--width", "2", "--crop-size", "32", "--epochs", "3", "--batch-size", "4",
-        "--warmup", "0", "--lr", "3e-4", "--loss", "soft_iou_pooled",
+        "--warmup", "0", "--lr", "3e-4", "--loss", "soft_iou_pooled", "--val-fraction", "0.4",
     ]  # fmt: skip
     two = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -653,6 +698,11 @@ def test_two_processes_train_as_one(data_root, tmp_path):
         one, both = scalars(tmp_path / "one", name), scalars(tmp_path / "two", name)
         assert [step for step, _ in one] == [step for step, _ in both]
         np.testing.assert_allclose([v for _, v in one], [v for _, v in both], atol=tolerance)
+    found = [
+        re.findall(r"Pd \d+/(\d+)", (tmp_path / name / "log.txt").read_text())
+        for name in ("one", "two")
+    ]
+    assert found[0] == found[1] == ["5", "5", "5", "4"]  # each image counts once
     one, both = (checkpoint.load(tmp_path / name / "last.pkl").net for name in ("one", "two"))
     for name, value in one.named_buffers():  # the statistics are those of both processes' images
         torch.testing.assert_close(value, both.get_buffer(name), atol=1e-3, rtol=1e-2)
@@ -894,10 +944,15 @@ def test_images_of_further_sets_that_are_to_be_validated_or_tested_on_are_left_o
         name = next(iter(sorted((test / kind).iterdir()))).name
         turned = cv2.imread(str(test / kind / name), 0)[:, ::-1]
         (other / kind / "leak.png").write_bytes(cv2.imencode(".png", turned)[1].tobytes())
+    train(two_sets, tmp_path / "alone", epochs=1)
+    (held_out,) = json.loads((tmp_path / "alone/split.json").read_text())["validation"]
+    for kind in ("images", "masks"):
+        turned = cv2.imread(str(two_sets / "tiny/trainval" / kind / f"{held_out}.png"), 0).T
+        (other / kind / "leak2.png").write_bytes(cv2.imencode(".png", turned)[1].tobytes())
     train(two_sets, tmp_path / "run", epochs=1, also="other")
     log = (tmp_path / "run/log.txt").read_text()
     assert "as many of the 3 of other" in log
-    assert "left out, as they are nearly images of validation or test: 1 (other/leak)" in log
+    assert "nearly images of validation or test: 2 (other/leak, other/leak2)" in log
 
     for kind in ("images", "masks"):
         for i in range(3):
