@@ -1,6 +1,7 @@
 """The three scripts as a person runs them: what they print, leave behind and refuse."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ from torch._dynamo.exc import TorchDynamoException
 import run_0
 from utils import checkpoint
 from utils.data.images import encode_png, read_levels
+from utils.options import InputError
 from utils.results import RECORD
 from utils.training import record
 
@@ -147,8 +149,11 @@ def test_a_run_goes_on_after_its_data_moved_and_is_listed(trained, door, data_ro
     (run,) = trained.glob("runs/tiny/*")
     data_root.rename(data_root.with_name("moved"))
     code, _, err = door("run_0", "--resume", run)
-    assert code == 2 and "no such folder of data sets" in err
+    assert code == 2 and "no data set tiny" in err
     assert door("run_0", "--resume", run, "--data-root", data_root.with_name("moved"))[0] == 0
+    shutil.copytree(data_root.with_name("moved") / "tiny", "datasets/tiny")  # with the project
+    assert door("run_0", "--resume", run)[0] == 0
+    shutil.rmtree("datasets")
     code, out, _ = door("run_0", "--list")
     heading, row = out.splitlines()
     assert code == 0 and heading.split()[:3] == ["run", "recipe", "epochs"]
@@ -243,6 +248,7 @@ def test_a_cache_changes_nothing_but_the_time(trained, door, data_root, place):
     )
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
 def test_runs_that_begin_in_the_same_second_have_folders_of_their_own(tmp_path, monkeypatch):
     class Clock(datetime):
         @classmethod
@@ -253,6 +259,9 @@ def test_runs_that_begin_in_the_same_second_have_folders_of_their_own(tmp_path, 
     folders = [record.new_run_folder(tmp_path / "runs", "tiny") for _ in range(3)]
     assert [folder.name[15:] for folder in folders] == ["", "-2", "-3"]
     assert all(folder.is_dir() for folder in folders)
+    (tmp_path / "link").symlink_to(tmp_path / "unmounted")
+    with pytest.raises(InputError, match="cannot be written"):
+        record.new_run_folder(tmp_path / "link", "tiny")
 
 
 @pytest.mark.parametrize(

@@ -80,11 +80,12 @@ def _photos(inputs: list[str] | None, weights: Path, info: dict) -> Iterator[np.
     """(H, W) float32 in [0, 1]; of the default ones, those that can be read."""
     folder = checkpoint.data_root_of(weights) / info.get("dataset", "") / "test" / "images"
     unasked = suppress(InputError) if inputs is None else nullcontext()
+    sources = []
     with unasked:
         sources = find_sources([str(folder)] if inputs is None else inputs)
-        for source in islice((s for s in sources if not s.is_video), _IMAGES):
-            levels = read_photo(source.path)[:_SIDE, :_SIDE]
-            yield stretched(levels, "auto")
+    for source in islice((s for s in sources if not s.is_video), _IMAGES):
+        with unasked:
+            yield stretched(read_photo(source.path)[:_SIDE, :_SIDE], "auto")
 
 
 class _Maps(nn.Module):

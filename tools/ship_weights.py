@@ -73,7 +73,8 @@ def _probabilities(net: MSCoNet) -> Iterator[np.ndarray]:
     for seed in range(_SCENES):
         image = torch.from_numpy(make_scene(seed).image)[None, None] / 255
         with torch.inference_mode():
-            yield net.target(image).sigmoid().numpy()
+            probability = net.target(image).sigmoid().numpy()
+        yield probability
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, TextIO
 from .options import InputError
 
 _PATIENCE = 5.0  # s, in which another program closes a file
+_ASIDE = "old.tmp"
 _IN_USE = (5, 32)  # Windows: access denied, a sharing violation
 # what Windows cannot store, or stores elsewhere: a:b is a hidden stream of the file a
 _UNSTORABLE = re.compile(r'[\x00-\x1f\x7f<>:"|?*]|[. ]$|^(con|prn|aux|nul|com\d|lpt\d)(\.|$)', re.I)
@@ -85,7 +86,8 @@ def remove(path: Path) -> None:
 def write_json(path: Path, content: Any) -> None:
     """`write_bytes` for JSON: UTF-8, indented, NaN refused."""
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-    write_bytes(path, (text + "\n").encode())
+    # of a path that is not text: Python's escape is that of JSON, too
+    write_bytes(path, (text + "\n").encode(errors="backslashreplace"))
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -172,6 +174,14 @@ def is_folder(path: Path) -> bool:
         return False
 
 
+def restore(path: Path) -> None:
+    """Put back the folder that `new_folder` had set aside when it was killed."""
+    aside = _beside(path, _ASIDE)
+    if aside.exists() and not path.exists():
+        with write_errors(path):
+            rename(aside, path)
+
+
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """A temporary folder to fill, which replaces ``path`` when the block ends without an error.
@@ -180,12 +190,11 @@ def new_folder(path: Path) -> Iterator[Path]:
     between, the next call puts it back first. Of a link, what it leads to is replaced.
     """
     path = path.resolve() if path.is_symlink() or path.exists() else path  # junctions, too
-    temporary, aside = temporary_path(path), _beside(path, "old.tmp")
+    temporary, aside = temporary_path(path), _beside(path, _ASIDE)
     with write_errors(path):
         try:
             temporary.mkdir(parents=True)
-            if aside.exists() and not path.exists():
-                rename(aside, path)
+            restore(path)
             yield temporary
             shutil.rmtree(aside, ignore_errors=True)
             if path.is_dir():

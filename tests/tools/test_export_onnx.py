@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -112,16 +113,17 @@ def test_only_what_agrees_with_pytorch_is_written(exported, refused, monkeypatch
         assert "probabilities are off by" in refused("tools.export_onnx", *options)
 
 
-@needs_export
-def test_images_that_nobody_named_stop_nothing(exported, tmp_path):
+def test_images_that_nobody_named_stop_nothing(tmp_path):
     folder = tmp_path / "tiny" / "test" / "images"
     folder.mkdir(parents=True)
-    info = {"dataset": "tiny", "data_root": str(tmp_path)}
-    assert list(export_onnx._photos(None, exported / "best.pkl", info)) == []
-    for name, content in (("a", encode_png(np.eye(9, dtype=np.uint8))), ("b", b"damaged")):
+    weights, info = tmp_path / "best.pkl", {"dataset": "tiny"}
+    (tmp_path / "config.json").write_text(json.dumps({"data_root": str(tmp_path)}))
+    assert list(export_onnx._photos(None, weights, info)) == []
+    for name, content in (("b", b"damaged"), ("c", encode_png(np.eye(9, dtype=np.uint8)))):
         (folder / f"{name}.png").write_bytes(content)
+    assert len(list(export_onnx._photos(None, weights, info))) == 1
     with pytest.raises(InputError, match=r"b\.png"):
-        list(export_onnx._photos([str(folder)], exported / "best.pkl", info))
+        list(export_onnx._photos([str(folder)], weights, info))
 
 
 def test_weights_are_not_overwritten(refused, tmp_path):

@@ -89,6 +89,12 @@ def test_names_in_another_encoding_are_refused(tmp_path):
         list_folder(tmp_path)
 
 
+def test_json_of_a_path_that_is_not_text(tmp_path):
+    name = os.fsdecode(b"caf\xe9") if os.name != "nt" else "caf\udce9"
+    write_json(tmp_path / "a.json", {"root": name})
+    assert read_json(tmp_path / "a.json") == {"root": name}
+
+
 def test_json_has_no_nan(tmp_path):
     write_json(tmp_path / "a.json", {"größe": None})
     assert read_json(tmp_path / "a.json") == {"größe": None}

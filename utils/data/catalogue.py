@@ -93,7 +93,7 @@ def choose_dataset(name: str | None, data_root: Path, to_train: bool = False) ->
         InputError: there is none of this name, or the built-in scenes cannot be written.
     """
     if data_root != DATA_ROOT and not data_root.is_dir():
-        raise InputError(f"{data_root}: no such folder of data sets")
+        raise InputError(f"{data_root}: no such folder of data sets; --data-root names it")
     if name is None:
         found = (other for other in list_datasets(data_root) if other != BUILTIN)
         if to_train:

@@ -121,8 +121,6 @@ def list_images(folder: Path) -> dict[str, Path]:
     Raises:
         InputError: no such folder, no image in it, or two of one stem.
     """
-    if not folder.exists():
-        raise InputError(f"{folder}: no such folder")
     found: dict[str, Path] = {}
     for path in list_folder(folder):
         if path.suffix.lower() in SUFFIXES:

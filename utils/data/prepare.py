@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import gettempdir
 
-from ..files import is_storable, new_folder, place, scratch_folder, write_errors
+from ..files import is_storable, new_folder, place, restore, scratch_folder, write_errors
 from ..options import InputError
 from .archives import unpack
 from .catalogue import BUILTIN
@@ -32,6 +32,7 @@ def set_folder(name: str, data_root: Path) -> Path:
 @contextmanager
 def new_set(folder: Path, replace: bool) -> Iterator[Path]:
     """`new_folder` for a data set; one that is there is replaced only if asked for."""
+    restore(folder)
     _refuse_to_replace(folder, replace)
     with new_folder(folder) as temporary:
         yield temporary
@@ -92,6 +93,8 @@ def prepare(
         pairs = [pair for split in found.splits.values() for pair in split]
         PairDataset.of(pairs).check()
         files = _files(found)
+        if not dry_run:
+            restore(folder)
         was_there = _is_there(folder, files)
         if not was_there:
             _refuse_to_replace(folder, replace)

@@ -174,7 +174,7 @@ def predict_split(predictor: Predictor, split: Path, job: Job, group: Group) -> 
     """
     images = list_images(split / "images")
     with ThreadPoolExecutor() as pool:
-        deque(pool.map(read_levels, images.values()), maxlen=0)
+        deque(pool.map(_try_to_read, images.values()), maxlen=0)
     folder = job.folder
     if folder.resolve() == split.parent.resolve():
         raise InputError(
@@ -225,6 +225,10 @@ def scoring_job(folder: Path, size: int, level_range: Range, **options: Any) -> 
 
 def _stamps(sources: Sequence[Source]) -> dict[str, list[Any]]:
     return {source.name: stamp(source.path) for source in sources}
+
+
+def _try_to_read(path: Path) -> None:  # and keep nothing: a set may be larger than memory
+    read_levels(path)
 
 
 def _files_of(job: Job) -> list[str]:

@@ -137,7 +137,7 @@ class Predictor:
             found = list(zip(*self.network(np.stack(batch), background), strict=True))
         results = []
         for levels, limit, maps in zip(images, bounds, found, strict=True):
-            target, *rest = self._own_size(maps, levels)
+            target, *rest = (resize(m, levels.shape) for m in maps)
             estimate = rest[0] if rest else None
             results.append(Result(levels, limit, target, estimate, self.threshold, self.min_area))
         return results
@@ -160,9 +160,6 @@ class Predictor:
         """An image as the network sees it."""
         image = normalised(levels, bounds)
         return resize(image, self.size) if self.size else image
-
-    def _own_size(self, maps: Sequence[np.ndarray], levels: np.ndarray) -> list[np.ndarray]:
-        return [resize(m, levels.shape) for m in maps]
 
     def _tiled(self, levels: np.ndarray, bounds: Limits, background: bool) -> Sequence[np.ndarray]:
         def predict(tile: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from model import MSCoNet
 
 from .. import checkpoint
-from ..data.catalogue import DATA_ROOT, choose_dataset
+from ..data.catalogue import DATA_ROOT, choose_dataset, recorded_root
 from ..files import write_errors
 from ..options import InputError
 from .recipes import Recipe, begins_with, recipe_for, recipe_from, recipe_name
@@ -99,7 +99,7 @@ def resumed_plan(run: Path, data_root: Path | None) -> Plan:
     config = read_config(run)
     if "begun_with" in config and not (run / "last.pkl").exists():
         raise InputError(f"{run}: stopped before it had saved anything; begin it again")
-    dataset = choose_dataset(config["dataset"], data_root or Path(config["data_root"]))
+    dataset = choose_dataset(config["dataset"], data_root or recorded_root(config["data_root"]))
     recipe = recipe_from(config.get("recipe"), run / "config.json")
     origin = {k: config[k] for k in ("recipe_name", "origin", "begun_with") if k in config}
     others, name = _others(recipe, dataset), config.get("recipe_name", "")

@@ -126,10 +126,11 @@ def new_run_folder(runs: Path, dataset: str) -> Path:
     """
     stem = datetime.now().strftime("%Y%m%d-%H%M%S")
     folder, copies = runs / dataset / stem, 1
+    make_folder(folder.parent)
     with write_errors(folder):
         while True:
             try:
-                folder.mkdir(parents=True)
+                folder.mkdir(parents=True)  # another run may have removed its own just now
                 return folder
             except FileExistsError:
                 copies += 1

@@ -1,6 +1,7 @@
 """Where and how fast to train: device, precision, memory layout. Nothing here is a recipe's."""
 
 import contextlib
+import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -73,7 +74,8 @@ def memory_mib(device: torch.device) -> float:
         import resource  # not on Windows
     except ImportError:
         return 0.0
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    unit = 1 if sys.platform == "darwin" else 2**10  # bytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
 def largest_batch(step: Callable[[int], Any], limit: int = 1024, least: int = 1) -> int:

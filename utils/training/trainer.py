@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple, NoReturn
 
+import cv2
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -319,7 +320,7 @@ class _Training:
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=self.runtime.device.type == "cuda",
-            worker_init_fn=_leave_group,
+            worker_init_fn=_begin_worker,
         )
         self.saved_at = time.monotonic()
         with tqdm(
@@ -482,9 +483,10 @@ class Signals:
             raise KeyboardInterrupt
 
 
-def _leave_group(worker: int) -> None:
+def _begin_worker(worker: int) -> None:
     """In a process that loads images: Ctrl-C and a launcher's signals go to the process group, and
-    that which trains decides when to stop."""
+    that which trains decides when to stop. The processes share the cores, so each takes one."""
+    cv2.setNumThreads(1)
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)
     else:  # Windows
@@ -500,9 +502,11 @@ def _own_handler_of_children() -> Iterator[None]:
     """
     number = getattr(signal, "SIGCHLD", None)  # not on Windows
     before = number and signal.getsignal(number)
-    yield
-    if before is not None and threading.current_thread() is threading.main_thread():
-        signal.signal(number, before)
+    try:
+        yield
+    finally:
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(number, before)
 
 
 def _resume(trainee: Trainee, recipe: Recipe, run: Path, images: Images) -> Progress:
@@ -528,8 +532,13 @@ def _loaded(
     Where a signal that was sent to all processes has ended a worker, this process loads the batch:
     other ranks may be in the step, and wait for this one before they look at the signal.
     """
-    with _own_handler_of_children():
-        iterator = iter(loader)
+    try:
+        with _own_handler_of_children():
+            iterator = iter(loader)
+    except OSError as error:
+        raise InputError(
+            f"--workers {loader.num_workers}: a process did not start ({error}); use fewer"
+        ) from error
     for planned in batches:
         try:
             yield next(iterator)

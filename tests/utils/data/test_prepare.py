@@ -107,6 +107,15 @@ def test_something_else_is_replaced_only_if_asked_for(source, target):
     assert content(target) == LAYOUTS["ours"]
 
 
+def test_a_set_that_a_killed_process_had_set_aside_is_there(source, target):
+    prepare(source, target, Division(share=0.5))
+    before = content(target)
+    target.rename(target.with_name(f".{target.name}.old.tmp"))
+    with pytest.raises(InputError, match="holds something else"):
+        prepare(source, target)
+    assert content(target) == before
+
+
 @pytest.mark.parametrize("step", ["link", "replace"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
 def test_an_interrupted_run_leaves_the_old_set(source, target, monkeypatch, step, error):

@@ -871,6 +871,16 @@ def test_a_worker_that_dies_is_reported_with_its_files(data_root, tmp_path, monk
         train(data_root, tmp_path / "run", workers=1)
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+def test_a_worker_that_does_not_start_is_one_line(data_root, tmp_path, monkeypatch):
+    def fail(*_):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(multiprocessing.process.BaseProcess, "start", fail)
+    with pytest.raises(InputError, match="--workers 1: a process did not start .*; use fewer"):
+        train(data_root, tmp_path / "run", workers=1)
+
+
 def test_signals_are_left_alone_outside_the_main_thread(data_root, tmp_path):
     errors = []
 
