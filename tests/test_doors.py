@@ -520,7 +520,7 @@ def test_what_the_options_of_scoring_say(trained, door, data_root):
         code, _, err = door("cal_from_mask", *given, f"--{kind}")
         found = json.loads(Path("results/scores/maps/metrics.json").read_text())
         assert code == 0 and (found["kind"], found["seed"]) == (kind, 3), err
-        assert found["corrected"]["n_images"] == 2
+        assert (found["list"], found["corrected"]["n_images"]) == ("list.txt", 2)
         assert found["corrected"]["iou"] == pytest.approx(iou)
 
 

@@ -142,6 +142,7 @@ def run(
         remove_scores(folder)
     for method, job, folder, evaluation in zip(methods, jobs, folders, evaluations, strict=True):
         about = {"predictions": str(method.predictions), "masks": str(masks)}
+        about["list"] = None if chosen is None else str(chosen)
         about |= {"kind": job.kind, "resize": resize, "seed": seed}
         write_evaluation(folder, evaluation, facts | about)
         if report:

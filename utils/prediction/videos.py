@@ -45,7 +45,7 @@ def open_video(path: Path) -> Video:
         raise DamagedVideo(f"{path}: cannot be read")
     capture = cv2.VideoCapture(str(path))
     pixels = capture.get(cv2.CAP_PROP_CODEC_PIXEL_FORMAT)
-    if pixels > 0 and int(pixels).to_bytes(8, "little")[:4] in _GREY_16:
+    if 0 < pixels < 2**32 and int(pixels).to_bytes(4, "little") in _GREY_16:
         capture.set(cv2.CAP_PROP_CONVERT_RGB, 0)  # else OpenCV gives the upper 8 bits alone
     is_read, first = capture.read() if capture.isOpened() else (False, None)
     if not is_read:
