@@ -158,7 +158,8 @@ _SHORT = {  # of the weights in Weight/: minutes of a large GPU, or hours of two
 _OF_DATASET = {
     ("published", "sirst_aug"): {"augment": True},
     ("default", "SIRST"): _SHORT
-    | {"stages": 3, "zoom": 0.5, "epochs": 40, "lr": 6e-4, "warmup": 100, "val_every": 4},
+    | {"stages": 3, "zoom": 0.5, "epochs": 46, "lr": 8e-4, "warmup": 100}
+    | {"ema": 0.999, "val_every": 4},
     ("default", "IRSTD-1k"): _SHORT | {"crop_size": 0, "epochs": 35, "val_every": 4},
     ("default", "NUDT-SIRST"): _SHORT
     | {"stages": 3, "jitter": 0.0, "epochs": 280, "val_every": 10},

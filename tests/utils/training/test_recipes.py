@@ -101,7 +101,7 @@ def test_help_shows_every_default():
     text = " ".join(parse()[0].format_help().split())
     for name in vars(Recipe()):
         assert f"--{name.replace('_', '-')}" in text
-    assert "(default 0.0005; published 0.0001; demo 0.002; default of SIRST 0.0006;" in text
+    assert "(default 0.0005; published 0.0001; demo 0.002; default of SIRST 0.0008;" in text
     assert "held out for validation (default 0.1)" in text
 
 
