@@ -14,7 +14,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple, NoReturn
 
-import cv2
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -320,7 +319,7 @@ class _Training:
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=self.runtime.device.type == "cuda",
-            worker_init_fn=_begin_worker,
+            worker_init_fn=_leave_group,
         )
         self.saved_at = time.monotonic()
         with tqdm(
@@ -483,10 +482,9 @@ class Signals:
             raise KeyboardInterrupt
 
 
-def _begin_worker(worker: int) -> None:
+def _leave_group(worker: int) -> None:
     """In a process that loads images: Ctrl-C and a launcher's signals go to the process group, and
-    that which trains decides when to stop. The processes share the cores, so each takes one."""
-    cv2.setNumThreads(1)
+    that which trains decides when to stop."""
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)
     else:  # Windows
