@@ -76,7 +76,7 @@ def run(
     output: Path,
     *,
     images: Path | None,
-    chosen: Path | None,
+    chosen: Path | None = None,
     protocols: Sequence[Protocol],
     size: int | None,
     resize: bool,
