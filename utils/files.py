@@ -176,10 +176,16 @@ def is_folder(path: Path) -> bool:
 
 def restore(path: Path) -> None:
     """Put back the folder that `new_folder` had set aside when it was killed."""
+    path = _led_to(path)
     aside = _beside(path, _ASIDE)
     if aside.exists() and not path.exists():
         with write_errors(path):
             rename(aside, path)
+
+
+def _led_to(path: Path) -> Path:
+    """Where a link leads, a junction of Windows, too; else the path."""
+    return path.resolve() if path.is_symlink() or path.exists() else path
 
 
 @contextmanager
@@ -189,7 +195,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     The old folder is set aside by its name while the new one takes it; where a crash came in
     between, the next call puts it back first. Of a link, what it leads to is replaced.
     """
-    path = path.resolve() if path.is_symlink() or path.exists() else path  # junctions, too
+    path = _led_to(path)
     temporary, aside = temporary_path(path), _beside(path, _ASIDE)
     with write_errors(path):
         try:

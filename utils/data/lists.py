@@ -3,7 +3,7 @@
 from collections.abc import Container
 from pathlib import Path
 
-from ..files import some_names
+from ..files import read_errors, some_names
 from ..options import InputError
 from .images import SUFFIXES
 
@@ -22,11 +22,10 @@ def read_list(path: Path, present: Container[str], of: str = "image") -> list[st
         InputError: no text, empty, or a name that is not present.
     """
     try:
-        if path.stat().st_size > _MOST:
-            raise InputError(f"{path}: too long for a list of names")
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        with read_errors(path):
+            if path.stat().st_size > _MOST:
+                raise InputError(f"{path}: too long for a list of names")
+            text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text; expected a name a line") from error
     names: dict[str, None] = {}

@@ -54,12 +54,12 @@ def limits(levels: np.ndarray, choice: Range) -> Limits:
         levels: (H, W) uint8, uint16, or float32 without NaN and infinity.
         choice: "full": all that the type can hold, which for float32 is [0, 1]. "percentile": all
             but the darkest and the brightest ten-thousandth of the pixels, of 16 bits without
-            those of 0 and 65535; where 2x2 pixels are
-            brighter, a target, up to these, but not more than four times as far from the lower
-            limit. "auto": "full" for uint8, and for deeper images that fill half of it, dead
-            pixels aside, and a quarter without those ten-thousandths, which may be a glint or a
-            border; else "percentile", for cameras that use a part of their 16 bits. Or the
-            limits themselves: those with the higher one first make dark targets bright.
+            those of 0 and 65535; where 2x2 pixels are brighter, a target, up to these, but not more
+            than four times as far from the lower limit. "auto": "full" for uint8, and for deeper
+            images that fill half of it, dead pixels aside, and a quarter without those
+            ten-thousandths, which may be a glint or a border; else "percentile", for cameras that
+            use a part of their 16 bits. Or the limits themselves: those with the higher one first
+            make dark targets bright.
     """
     if isinstance(choice, tuple):
         return choice

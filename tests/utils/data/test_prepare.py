@@ -107,10 +107,17 @@ def test_something_else_is_replaced_only_if_asked_for(source, target):
     assert content(target) == LAYOUTS["ours"]
 
 
-def test_a_set_that_a_killed_process_had_set_aside_is_there(source, target):
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_set_that_a_killed_process_had_set_aside_is_there(source, target, linked):
     prepare(source, target, Division(share=0.5))
-    before = content(target)
-    target.rename(target.with_name(f".{target.name}.old.tmp"))
+    before, place = content(target), target
+    if linked:
+        if os.name == "nt":
+            pytest.skip("links need rights there")
+        place = target.with_name("elsewhere")
+        target.rename(place)
+        target.symlink_to(place, target_is_directory=True)
+    place.rename(place.with_name(f".{place.name}.old.tmp"))
     with pytest.raises(InputError, match="holds something else"):
         prepare(source, target)
     assert content(target) == before
