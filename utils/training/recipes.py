@@ -93,7 +93,10 @@ class Recipe:
     )
     tau: float = _value(0.1, positive_float, "weight of the reconstruction loss")
     selection: str = _value(
-        "test", ("validation", "test"), "images that choose the best epoch: held out, or the test's"
+        "test",
+        ("validation", "test", "last"),
+        "what chooses the best epoch: images held out, or the test's; last: nothing, so all of "
+        "trainval is trained on, and the last one counts",
     )
     val_fraction: float = _value(0.1, fraction, "part of trainval held out for validation")
     val_every: int = _value(1, positive, "epochs from one validation to the next")
@@ -173,6 +176,7 @@ _NEEDS = {  # an option: what must hold for it to be read
     "target_share": (lambda r: r.crop_size, "a --crop-size"),
     "zoom": (lambda r: r.crop_size, "a --crop-size"),
     "val_fraction": (lambda r: r.selection == "validation", "--selection validation"),
+    "patience": (lambda r: r.selection != "last", "--selection validation"),
 }
 
 

@@ -120,9 +120,10 @@ def train(
         progress = _resume(trainee, recipe, run, images)
     if finish:
         if not (run / "best.pkl").exists():
-            raise InputError(f"{run}: no epoch is validated yet; go on without --finish")
+            raise InputError(f"{run}: has no best.pkl yet; go on without --finish")
         info = checkpoint.load(run / "best.pkl").info
-        progress.best = info[recipe.selection] | {"epoch": info["epoch"]}  # last.pkl may be older
+        # last.pkl may be older
+        progress.best = info.get(recipe.selection, {}) | {"epoch": info["epoch"]}
     done = (progress.epoch - 1) * batches.per_epoch + progress.step
     about = {"dataset": dataset.name, "recipe": asdict(recipe)} | images.sha256
     about |= (origin or {}) | {"image_size": recipe.resized_to, "range": recipe.range}
@@ -163,7 +164,7 @@ class Images(NamedTuple):
     others: list[int]  # of samples, those of further data sets to train on
     left_out: list[str]  # images of these that are nearly ones of validation or test
     chosen_on: PairDataset
-    validation: list[int]  # of chosen_on
+    validation: list[int]  # of chosen_on; none: the last epoch counts
     test: PairDataset | None
     sha256: dict[str, str]  # entries of config.json: of all that the run learns from
 
@@ -203,10 +204,12 @@ def select_images(
         training, validation = list(range(len(samples))), list(range(len(test)))
     else:
         chosen_on, chosen_areas = samples, areas
-        training, validation = hold_out(len(samples), recipe.val_fraction, recipe.seed)
+        training, validation = list(range(len(samples))), list[int]()
+        if recipe.selection == "validation":
+            training, validation = hold_out(len(samples), recipe.val_fraction, recipe.seed)
     if not any(areas[i] for i in training):
         raise InputError(f"{dataset / 'trainval' / 'masks'}: every mask to train on is empty")
-    if not any(chosen_areas[i] for i in validation):
+    if validation and not any(chosen_areas[i] for i in validation):
         raise InputError(
             f"{dataset}: no target in the {len(validation)} masks that choose the best epoch; "
             "another --seed or --val-fraction holds out others"
@@ -284,7 +287,7 @@ class _Training:
         record.log(
             f"{dataset.name}: {len(images.training)} images to train on"
             f"{f' and as many of the {len(images.others)} of {further}' if others else ''}, "
-            f"{len(images.validation)} "
+            f"{len(images.validation) or 'none'} "
             f"{'of the test split' if recipe.selection == 'test' else 'held out'}; "
             f"batches of {self.batches.batch_size}, {self.batches.per_epoch} an epoch; "
             f"{recipe.stages} stages, "
@@ -392,9 +395,16 @@ class _Training:
                 self._stop()
 
     def _choose(self) -> str:
-        """Validate; keep the weights if they are the best so far. Returns a part of the log."""
+        """Validate; keep the weights if they are the best so far. Returns a part of the log.
+
+        Where nothing is validated, the last weights are the best.
+        """
         recipe, progress, net = self.recipe, self.progress, self.trainee.best_net
         images, group = self.images, self.group
+        if not images.validation:
+            progress.best = {"epoch": progress.epoch}
+            self._keep(self.about | {"epoch": progress.epoch})
+            return ""
         mine = images.validation[group.rank :: group.world]
         counts = validate(net, images.chosen_on, mine, recipe)
         counts = group.sum_counts(counts, self.runtime.device)
@@ -406,12 +416,15 @@ class _Training:
         progress.waited = 0 if iou > best else progress.waited + 1
         if iou >= best:  # of two equal epochs the later one has seen more
             progress.best = found | {"epoch": progress.epoch}
+            self._keep(self.about | {"epoch": progress.epoch, recipe.selection: found})
             if group.leads:
-                info = self.about | {"epoch": progress.epoch, recipe.selection: found}
-                checkpoint.save(self.run / "best.pkl", net, info, {})
                 _draw(self.record, net, images, recipe, step)
             line += "  best so far"
         return line
+
+    def _keep(self, info: dict[str, Any]) -> None:
+        if self.group.leads:
+            checkpoint.save(self.run / "best.pkl", self.trainee.best_net, info, {})
 
     def finish(self) -> None:
         """Score the best weights on the test split, once, also if the run is resumed again."""

@@ -84,6 +84,8 @@ def test_only_what_is_given_counts():
         ("published", {"zoom": 0.1}, "--zoom has no effect .* a --crop-size"),
         ("published", {"target_share": 0.1}, "--target-share has no effect .* a --crop-size"),
         ("published", {"val_fraction": 0.2}, "without --selection validation"),
+        ("default", {"selection": "last", "val_fraction": 0.2}, "without --selection validation"),
+        ("default", {"selection": "last", "patience": 2}, "--patience has no effect"),
     ],
 )
 def test_an_option_that_would_not_be_read_is_refused(recipe, given, message):

@@ -259,6 +259,24 @@ def test_the_paper_chose_on_the_test_split_and_so_does_its_recipe(data_root, tmp
         train(data_root, run, resume=True, selection="test", epochs=1)
 
 
+def test_with_nothing_to_choose_on_all_images_train_and_the_last_epoch_counts(
+    data_root, tmp_path, validated
+):
+    run = tmp_path / "run"
+    last = train(data_root, run, selection="last", val_every=2)
+    assert [names for names, _ in validated] == [[f"test{i}" for i in range(4)]]  # once, at the end
+    split = json.loads((run / "split.json").read_text())
+    assert len(split["training"]) == 12 and split["validation"] == []
+    assert "12 images to train on, none held out; " in (run / "log.txt").read_text()
+    best = checkpoint.load(run / "best.pkl")
+    assert best.info["epoch"] == 3
+    assert best.net.state_dict().keys() == last.training["averaged"]["net"].keys()
+    for name, value in last.training["averaged"]["net"].items():
+        assert torch.equal(best.net.state_dict()[name], value)
+    assert json.loads((run / "summary.json").read_text())["best"] == {"epoch": 3}
+    assert json.loads((run / "test.json").read_text())["epoch"] == 3
+
+
 def test_it_learns_bright_squares(data_root, tmp_path):
     run = tmp_path / "run"
     plain = {"jitter": 0.0, "ema": 0.0, "every_stage": False, "warmup": 0, "clip_norm": 0.0}
@@ -417,7 +435,10 @@ def test_asked_to_stop_it_saves_first(data_root, tmp_path, monkeypatch, number):
     assert torch.equal(everything(train(data_root, tmp_path / "run", resume=True)), whole)
 
 
-def test_a_run_can_be_ended_before_its_last_epoch(data_root, tmp_path, monkeypatch):
+@pytest.mark.parametrize("selection", ["validation", "last"])
+def test_a_run_can_be_ended_before_its_last_epoch(data_root, tmp_path, monkeypatch, selection):
+    recipe = replace(RECIPE, selection=selection)
+    per_epoch = 2 if selection == "validation" else 3
     step, calls = trainer.train_step, []
 
     def interrupted(*arguments):
@@ -431,18 +452,18 @@ def test_a_run_can_be_ended_before_its_last_epoch(data_root, tmp_path, monkeypat
     monkeypatch.setattr(trainer, "train_step", interrupted)
     stop_at = 2
     with pytest.raises(KeyboardInterrupt):
-        train(data_root, run, save_minutes=0)
-    with pytest.raises(InputError, match="no epoch is validated yet"):
-        trainer.train(RECIPE, data_root / "tiny", run, **how)
-    stop_at = 7
+        train(data_root, run, save_minutes=0, selection=selection)
+    with pytest.raises(InputError, match="has no best.pkl yet"):
+        trainer.train(recipe, data_root / "tiny", run, **how)
+    stop_at = 2 * per_epoch + 3
     with pytest.raises(KeyboardInterrupt):
-        train(data_root, run, save_minutes=0, resume=True)
-    trainer.train(RECIPE, data_root / "tiny", run, **how)
+        train(data_root, run, save_minutes=0, resume=True, selection=selection)
+    trainer.train(recipe, data_root / "tiny", run, **how)
     log = (run / "log.txt").read_text()
     assert log.count("\ntest, epoch") == 1 and "epoch   3/3" not in log
     assert json.loads((run / "summary.json").read_text())["finished"]
-    train(data_root, run, resume=True)  # it stays ended
-    assert (run / "log.txt").read_text() == log and len(calls) == 7
+    train(data_root, run, resume=True, selection=selection)  # it stays ended
+    assert (run / "log.txt").read_text() == log and len(calls) == stop_at
 
 
 PROGRAM = """
