@@ -9,7 +9,7 @@ import pytest
 
 from utils.data.check import check
 from utils.data.dataset import PairDataset, list_images
-from utils.data.images import encode_png, read_image, read_mask, resize
+from utils.data.images import encode_png, read_levels, read_mask, resize
 from utils.files import write_bytes
 from utils.metrics.job import Method
 from utils.metrics.job import run as evaluate_methods
@@ -65,8 +65,8 @@ def test_a_classical_method_is_scored(name, n_images, targets, tmp_path, capsys)
         pytest.skip(f"{test} is not here")
     (tmp_path / "tophat").mkdir()
     for stem, path in list_images(test / "images").items():
-        bright = cv2.morphologyEx(read_image(path), cv2.MORPH_TOPHAT, np.ones((9, 9), np.uint8))
-        levels = np.rint(255 * np.minimum(bright * 2, 1)).astype(np.uint8)
+        bright = cv2.morphologyEx(read_levels(path), cv2.MORPH_TOPHAT, np.ones((9, 9), np.uint8))
+        levels = cv2.add(bright, bright)
         write_bytes(tmp_path / "tophat" / f"{stem}_Pred.png", encode_png(levels))
     evaluate_methods(
         [Method("top-hat", tmp_path / "tophat")],

@@ -12,7 +12,7 @@ from model import MSCoNet, build_model, from_published
 from model.published import is_published
 
 from .data.catalogue import BUILTIN, recorded_root, same_name
-from .files import read_json, write_bytes
+from .files import read_errors, read_json, write_bytes
 from .options import InputError
 
 RUNS = Path("runs")
@@ -49,10 +49,8 @@ def load(path: str | Path) -> Checkpoint:
         InputError: no such file, no weights, or those of another network.
     """
     path = Path(path)
-    try:
+    with read_errors(path):
         data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: weights cannot be read ({error.strerror})") from error
     try:
         content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle can raise anything

@@ -10,7 +10,7 @@ import shutil
 import time
 import unicodedata
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
@@ -116,6 +116,26 @@ def list_folder(folder: Path) -> list[Path]:
     for path in paths:
         checked_name(path.name, folder)
     return paths
+
+
+def files_by_name(
+    folder: Path, suffixes: Collection[str], name_of: Callable[[Path], str] = lambda path: path.stem
+) -> dict[str, Path]:
+    """The files of a folder that have these suffixes, by the name of their image; sorted by it.
+
+    Raises:
+        InputError: no such folder, no such file in it, or two of one name.
+    """
+    found: dict[str, Path] = {}
+    for path in list_folder(folder):
+        if path.suffix.lower() in suffixes:
+            name = name_of(path)
+            if name in found:
+                raise InputError(f"{path}: {found[name].name} is of the same image; keep one")
+            found[name] = path
+    if not found:
+        raise InputError(f"{folder}: no file in it ({', '.join(sorted(suffixes))})")
+    return dict(sorted(found.items()))
 
 
 def checked_name(name: str, folder: Path) -> str:

@@ -82,7 +82,7 @@ def test_a_damaged_description_is_refused(tmp_path, net):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"a\.pkl: weights cannot be read"):
+    with pytest.raises(InputError, match=r"a\.pkl: cannot be read"):
         checkpoint.load(tmp_path / "a.pkl")
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from ..files import list_folder, some_names
+from ..files import files_by_name, some_names
 from ..options import InputError
 from .images import SUFFIXES, read_levels, read_mask
 from .ranges import Range, stretched
@@ -116,20 +116,8 @@ def read_pair(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
 
 
 def list_images(folder: Path) -> dict[str, Path]:
-    """Image files of a folder by stem, sorted by stem.
-
-    Raises:
-        InputError: no such folder, no image in it, or two of one stem.
-    """
-    found: dict[str, Path] = {}
-    for path in list_folder(folder):
-        if path.suffix.lower() in SUFFIXES:
-            if path.stem in found:
-                raise InputError(f"{path}: {found[path.stem].name} has the same stem; keep one")
-            found[path.stem] = path
-    if not found:
-        raise InputError(f"{folder}: no image in it ({', '.join(sorted(SUFFIXES))})")
-    return dict(sorted(found.items()))
+    """`files_by_name` of images: by their stems."""
+    return files_by_name(folder, SUFFIXES)
 
 
 def _size(array: np.ndarray) -> str:

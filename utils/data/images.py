@@ -31,22 +31,6 @@ Image.MAX_IMAGE_PIXELS = None  # its own limit is lower
 warnings.filterwarnings("ignore", module="PIL")  # of odd metadata
 
 
-def read_image(path: Path) -> np.ndarray:
-    """A grey image.
-
-    Args:
-        path: 8- or 16-bit, grey or colour (brought to grey; transparency is ignored). It is turned
-            as its orientation tag says, of Exif or TIFF.
-
-    Returns:
-        (H, W) float32 in [0, 1]: the stored value over the largest of its type, 255 or 65535.
-
-    Raises:
-        InputError: no image, or of another depth.
-    """
-    return unit_interval(read_levels(path))
-
-
 def read_mask(path: Path) -> np.ndarray:
     """A ground-truth mask.
 
@@ -110,10 +94,10 @@ def png_buffer(levels: np.ndarray) -> memoryview:
 
 
 def read_levels(path: Path, floats: bool = False) -> np.ndarray:
-    """Pixels as stored, colour brought to grey.
+    """Pixels as stored, colour brought to grey; transparency is ignored.
 
     Args:
-        path: an image file.
+        path: an image file. It is turned as its orientation tag says, of Exif or TIFF.
         floats: also take files of float32 pixels.
 
     Returns:

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..options import InputError
+from ..files import read_errors
 from .dataset import Pair
 
 
@@ -25,7 +25,5 @@ def combined(entries: Iterable[tuple[str, str, str]]) -> str:
 
 def file_sha256(path: Path) -> str:
     """Raises InputError where the file cannot be read."""
-    try:
+    with read_errors(path):
         return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error

@@ -7,7 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import gettempdir
 
-from ..files import is_storable, new_folder, place, restore, scratch_folder, write_errors
+from ..files import (
+    is_storable,
+    new_folder,
+    place,
+    read_errors,
+    restore,
+    scratch_folder,
+    write_errors,
+)
 from ..options import InputError
 from .archives import unpack
 from .catalogue import BUILTIN
@@ -77,10 +85,8 @@ def prepare(
         InputError: a source that is not a data set, whole and without contradictions; something
             else in its place; no room.
     """
-    try:
+    with read_errors(source):  # below a folder that may not be entered, or a name no disk has
         is_there = source.exists()
-    except OSError as error:  # below a folder that may not be entered, or a name that no disk has
-        raise InputError(f"{source}: cannot be read ({error.strerror})") from error
     if not is_there:
         raise InputError(f"{source}: no such file or folder")
     refuse_to_replace_source(source, folder)

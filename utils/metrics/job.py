@@ -175,11 +175,10 @@ def run(
 
 def _pictures(images: Path | None, masks: Path) -> dict[str, Path]:
     """The images by name; where no folder is named, those beside the masks, if there are any."""
-    suffixes = tuple(sorted(SUFFIXES))
     if images:
-        return list_files(images, suffixes)
+        return list_files(images, SUFFIXES)
     with suppress(InputError):
-        return list_files(masks.resolve().with_name("images"), suffixes)
+        return list_files(masks.resolve().with_name("images"), SUFFIXES)
     return {}
 
 

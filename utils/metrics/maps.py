@@ -1,6 +1,7 @@
 """Prediction files of any method to maps."""
 
 import warnings
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,7 @@ import scipy.io
 from scipy.special import expit, logit
 
 from ..data.images import read_levels, unit_interval
-from ..files import list_folder
+from ..files import files_by_name
 from ..options import InputError
 
 
@@ -45,26 +46,17 @@ SUFFIXES = (".mat", ".npy", ".png", ".tif", ".tiff", ".bmp")
 _ENDINGS = ("_Pred", "_pixels0")  # what other codebases append to the name of the image
 
 
-def list_files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    """Files by the name of their image: the stem, less ``_Pred`` or ``_pixels0``; sorted.
+def list_files(folder: Path, suffixes: Collection[str]) -> dict[str, Path]:
+    """`files_by_name`, where the name is the stem, less ``_Pred`` or ``_pixels0``."""
+    return files_by_name(folder, suffixes, _image_of)
 
-    Raises:
-        InputError: no such folder, no such file in it, or two of one name.
-    """
-    found: dict[str, Path] = {}
-    for path in list_folder(folder):
-        if path.suffix.lower() not in suffixes:
-            continue
-        name = path.stem
-        for ending in _ENDINGS:
-            if name.lower().endswith(ending.lower()):
-                name = name[: -len(ending)]
-        if name in found:
-            raise InputError(f"{path}: {found[name].name} is of the same image; keep one")
-        found[name] = path
-    if not found:
-        raise InputError(f"{folder}: no file in it ({', '.join(suffixes)})")
-    return dict(sorted(found.items()))
+
+def _image_of(path: Path) -> str:
+    name = path.stem
+    for ending in _ENDINGS:
+        if name.lower().endswith(ending.lower()):
+            name = name[: -len(ending)]
+    return name
 
 
 def list_predictions(folder: Path) -> dict[str, Path]:

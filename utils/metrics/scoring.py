@@ -86,7 +86,7 @@ def pair_files(
     Raises:
         InputError: an empty folder, a mask without a prediction or the reverse, a bad list.
     """
-    mask_files = maps.list_files(masks, tuple(sorted(SUFFIXES)))
+    mask_files = maps.list_files(masks, SUFFIXES)
     prediction_files = maps.list_predictions(predictions)
     if chosen:
         names = sorted(read_list(chosen, mask_files, "mask"))

@@ -11,6 +11,7 @@ import torch
 from model.inference import accelerate
 
 from .. import checkpoint
+from ..files import read_errors
 from ..options import InputError
 from ..precision import autocast, choose_precision, set_products
 
@@ -91,10 +92,8 @@ class OnnxNetwork:
     precision = "fp32"
 
     def __init__(self, weights: Path, device: torch.device):
-        try:
+        with read_errors(weights):
             model = weights.read_bytes()
-        except OSError as error:
-            raise InputError(f"{weights}: weights cannot be read ({error.strerror})") from error
         self._path = weights
         self._session = onnx_session(model, device, source=str(weights))
         on_gpu = _ON_GPU in self._session.get_providers()

@@ -93,7 +93,7 @@ def test_a_file_that_is_no_image(folder):
 
 def test_two_files_of_one_stem(folder):
     write(folder, "images", "a.bmp")
-    with pytest.raises(InputError, match=r"a\.bmp has the same stem"):
+    with pytest.raises(InputError, match=r"a\.bmp is of the same image"):
         PairDataset(folder)
 
 
@@ -101,5 +101,5 @@ def test_empty_and_missing_folders(tmp_path):
     with pytest.raises(InputError, match=r"images: no such folder"):
         PairDataset(tmp_path)
     (tmp_path / "images").mkdir()
-    with pytest.raises(InputError, match=r"images: no image in it"):
+    with pytest.raises(InputError, match=r"images: no file in it"):
         PairDataset(tmp_path)

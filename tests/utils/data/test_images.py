@@ -13,10 +13,11 @@ from utils.data.images import (
     encode_png,
     grey,
     photo_size,
-    read_image,
+    read_levels,
     read_mask,
     read_photo,
     resize,
+    unit_interval,
 )
 from utils.options import InputError
 
@@ -33,7 +34,7 @@ def levels():
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".tiff"])
 def test_eight_bits(tmp_path, levels, suffix):
-    image = read_image(write(tmp_path / f"a{suffix}", levels))
+    image = unit_interval(read_levels(write(tmp_path / f"a{suffix}", levels)))
     assert image.dtype == np.float32
     np.testing.assert_array_equal(image, levels / np.float32(255))
 
@@ -41,21 +42,21 @@ def test_eight_bits(tmp_path, levels, suffix):
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_sixteen_bits(tmp_path, levels, suffix):
     deep = levels.astype(np.uint16) * 256 + 3
-    image = read_image(write(tmp_path / f"a{suffix}", deep))
+    image = unit_interval(read_levels(write(tmp_path / f"a{suffix}", deep)))
     np.testing.assert_array_equal(image, deep / np.float32(65535))
 
 
 def test_colour_with_equal_channels_and_transparency_is_its_grey(tmp_path, levels):
-    grey = read_image(write(tmp_path / "grey.png", levels))
+    grey = read_levels(write(tmp_path / "grey.png", levels))
     colour = np.stack([levels] * 3, axis=2)
-    np.testing.assert_array_equal(read_image(write(tmp_path / "colour.png", colour)), grey)
+    np.testing.assert_array_equal(read_levels(write(tmp_path / "colour.png", colour)), grey)
     transparent = np.dstack([colour, levels // 2])
-    np.testing.assert_array_equal(read_image(write(tmp_path / "alpha.png", transparent)), grey)
+    np.testing.assert_array_equal(read_levels(write(tmp_path / "alpha.png", transparent)), grey)
 
 
 def test_a_name_in_any_alphabet(tmp_path, levels):
     write(tmp_path / "红外 図 é.png", levels)
-    assert read_image(tmp_path / "红外 図 é.png").shape == (5, 7)
+    assert read_levels(tmp_path / "红外 図 é.png").shape == (5, 7)
 
 
 @pytest.mark.parametrize(
@@ -79,20 +80,20 @@ def test_what_is_no_image_is_named(tmp_path, content):
     path = tmp_path / "a.png"
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"a\.png: not an image that can be decoded"):
-        read_image(path)
+        read_levels(path)
 
 
 def test_float_images_are_refused(tmp_path):
     path = write(tmp_path / "a.tif", np.zeros((4, 4), np.float32))
     with pytest.raises(InputError, match=r"a\.tif: float32 pixels"):
-        read_image(path)
+        read_levels(path)
 
 
 def test_bands_that_would_lose_their_depth_are_refused(tmp_path):
     path = tmp_path / "a.tif"  # grey and transparency of 16 bits, which OpenCV reads as 8
     levels = np.full((4, 5, 2), 300, np.uint16)
     tifffile.imwrite(path, levels, photometric="minisblack", planarconfig="contig")
-    for read in (read_image, read_mask, read_photo):
+    for read in (read_levels, read_mask, read_photo):
         with pytest.raises(InputError, match=r"a\.tif: 2 bands of 16 bits; convert it to one band"):
             read(path)
 
@@ -160,7 +161,7 @@ def test_frames_are_not_read_as_their_first(tmp_path, suffix):
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"a\.png: cannot be read"):
-        read_image(tmp_path / "a.png")
+        read_levels(tmp_path / "a.png")
 
 
 def test_nearest_takes_every_second_pixel_at_half_the_size():
@@ -327,9 +328,9 @@ def test_masks_of_sixteen_bits_with_soft_edges(tmp_path):
 
 def test_what_follows_a_jpeg_is_not_the_jpeg(tmp_path, levels):
     path = write(tmp_path / "a.jpg", levels)
-    whole, image = path.read_bytes(), read_image(path)
+    whole, image = path.read_bytes(), read_levels(path)
     path.write_bytes(whole + b"trailer \xff\xda..")
-    np.testing.assert_array_equal(read_image(path), image)
+    np.testing.assert_array_equal(read_levels(path), image)
     path.write_bytes(whole[: len(whole) * 2 // 3])
     with pytest.raises(InputError, match="cut off|not an image"):
-        read_image(path)
+        read_levels(path)

@@ -102,7 +102,7 @@ def without(layout, *paths):
         (without("ours", "test/masks/b9.png"), "masks: no mask for b9"),
         (without("ours", "test/images/b9.png"), "images: no image for b9"),
         (LAYOUTS["lists"] | {"masks/a1_pixels0.png": mask("a1")}, "is a mask of a1 too"),
-        (LAYOUTS["lists"] | {"images/a1.bmp": image("a1")}, "has the same stem"),
+        (LAYOUTS["lists"] | {"images/a1.bmp": image("a1")}, "is of the same image"),
     ],
 )
 def test_contradictions_are_refused(tmp_path, files, message):
