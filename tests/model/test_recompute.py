@@ -12,7 +12,7 @@ def test_only_the_arguments_are_kept():
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
         y = recomputed(lambda x: x.sin().cos().exp().tanh(), x)
-    assert all(t.data_ptr() == x.data_ptr() for t in kept)
+    assert all(t.data_ptr() == x.data_ptr() for t in kept if t.numel())
     y.sum().backward()
     expected = torch.autograd.grad(x.sin().cos().exp().tanh().sum(), x)[0]
     torch.testing.assert_close(x.grad, expected)

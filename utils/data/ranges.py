@@ -83,7 +83,8 @@ def normalised(levels: np.ndarray, bounds: Limits) -> np.ndarray:
         low, high = low / 4, high / 4
         scaled /= 4
     scaled -= np.float32(low)
-    scaled /= np.float32(high - low)
+    with np.errstate(over="ignore"):  # a level beyond the limits by more than float32 holds
+        scaled /= np.float32(high - low)
     return np.clip(scaled, 0, 1, out=scaled)
 
 

@@ -156,7 +156,8 @@ def test_frames_are_not_read_as_their_first(tmp_path, suffix):
     with pytest.raises(InputError, match="a stack of pages or frames"):
         read_photo(path)
     frames[0].save(path)
-    assert read_photo(path).shape == (20, 30)
+    if cv2.haveImageReader(str(path)):  # GIF: from OpenCV 4.11 on
+        assert read_photo(path).shape == (20, 30)
 
 
 def test_a_missing_file_is_named(tmp_path):

