@@ -106,7 +106,7 @@ def main() -> None:
         "--output",
         type=Path,
         metavar="DIR",
-        help="folder of what is written (default: beside the export; of --predictions "
+        help="folder of what is written (default: the export's own; of --predictions "
         "results/scores, or its folder of the name of a single method)",
     )
     parser.add_argument(

@@ -127,7 +127,9 @@ def main() -> None:
     given = given_options(arguments)
     named = (arguments.recipe, arguments.dataset, arguments.output, arguments.weights)
     if arguments.resume and (given or any(named)):
-        raise InputError("--resume takes no options but --data-root and those of how to compute")
+        raise InputError(
+            "--resume takes no options but --finish, --data-root and those of how to compute"
+        )
     if arguments.finish and not arguments.resume:
         raise InputError("--finish: name the run that it ends, with --resume")
     group = TrainingGroup(arguments.device)
@@ -200,7 +202,8 @@ def main() -> None:
     except MemoryError as error:
         raise InputError(
             f"{plan.dataset}: batches of {recipe.batch_size}, or the images to validate on, do not "
-            "fit into memory; begin again with a smaller --batch-size or --crop-size"
+            "fit into memory; begin again with a smaller --batch-size or --crop-size, or with "
+            "--crop-size 0 and a smaller --image-size"
         ) from error
     except RuntimeError as error:
         if arguments.compile and isinstance(error, torch._dynamo.exc.TorchDynamoException):

@@ -120,7 +120,8 @@ def main() -> int:
     parser.add_argument(
         "--strict",
         action="store_true",
-        help="stop at the first file that cannot be read (default: skip it, exit code 1)",
+        help="with --images: stop at the first file that cannot be read (default: skip it, exit "
+        "code 1); a data set always stops",
     )
     parser.add_argument("--device", default="auto", help="cpu, cuda, ... (default %(default)s)")
     parser.add_argument(

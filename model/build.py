@@ -22,7 +22,8 @@ def build_model(
         stages: K, at least 1; published: 5.
         width: channels of the background module's stem, at least 1; published: 16. The module ends
             at 32 times as many; the gates and the reconstruction have twice as many.
-        without: "soa", the second-order attention; "ddc", whose place 3x3 convolutions take; or
+        without: "soa", the second-order attention; "ddc", whose place depthwise 3x3 convolutions
+            take; or
             "gates", with which the whole BSGU goes: for ablations.
 
     Raises:

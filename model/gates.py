@@ -141,7 +141,7 @@ class _FusedUpdate(torch.autograd.Function):
         cells, carrieds = _pixels(cell), _pixels(carried, cell.shape)
         taps = _taps(out)
         columns = r.new_empty(len(r), len(taps), cells.shape[1])
-        for n, pixels, _ in gates.blocks():
+        for n, pixels in gates.blocks():
             f, i, o, g = gates.activations(n, pixels)
             c = cells[n, pixels]
             torch.mul(f, carrieds[n, pixels], out=c)
@@ -164,7 +164,7 @@ class _FusedUpdate(torch.autograd.Function):
         varies = carried.shape == cell.shape
         d_carried = torch.empty_like(cell) if varies else torch.zeros_like(carried)
         d_carrieds = _pixels(d_carried) if varies else d_carried.view(-1)
-        for n, pixels, rows in gates.blocks():
+        for n, pixels in gates.blocks():
             f, i, o, g = activations = gates.activations(n, pixels)
             tanh = cells[n, pixels].tanh()
             d_column = d_columns[n, :, pixels]
@@ -181,7 +181,7 @@ class _FusedUpdate(torch.autograd.Function):
             d_gates[1].mul_(dc).mul_(g.mul(2).sub_(1))
             d_gates[2].mul_(d_passed).mul_(tanh)
             d_gates[3].mul_(dc).mul_(i).mul_(2)
-            gates.backward(n, pixels, rows, d_gates)
+            gates.backward(n, pixels, d_gates)
         d_out = d_taps.flip(0).t().reshape(out.shape)
         return gates.gradients(d_carried, d_out)
 
@@ -210,11 +210,11 @@ class _Gates:
         """(N, 4C, 1, L) or (N, 4C, L, 1) -> (4, N, L, C)."""
         return edge.reshape(len(edge), GATES, self.channels, -1).permute(1, 0, 3, 2)
 
-    def blocks(self) -> list[tuple[int, slice, slice]]:
-        """Image, pixels and rows of every block."""
+    def blocks(self) -> list[tuple[int, slice]]:
+        """Image and pixels of every block."""
         n, _, h, w = self.shape
-        rows = [slice(a, min(h, a + self.rows)) for a in range(0, h, self.rows)]
-        return [(k, slice(a.start * w, a.stop * w), a) for k in range(n) for a in rows]
+        rows = [(top, min(h, top + self.rows)) for top in range(0, h, self.rows)]
+        return [(k, slice(top * w, end * w)) for k in range(n) for top, end in rows]
 
     def activations(self, n: int, pixels: slice) -> Tensor:
         """Sigmoids of the gates of a block, (4, pixels, C); the next call overwrites them."""
@@ -241,7 +241,7 @@ class _Gates:
             lines.append((image[:, -1], bottom))
         return lines
 
-    def backward(self, n: int, pixels: slice, rows: slice, d_gates: Tensor) -> None:
+    def backward(self, n: int, pixels: slice, d_gates: Tensor) -> None:
         """Add what a block's gates, (4, pixels, C), say of all that they are made of."""
         if self.d_columns is None:
             self.d_columns = torch.empty_like(self.columns)

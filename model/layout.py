@@ -22,7 +22,7 @@ def from_map(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """A convolution from a map of grey levels or logits: in float32 even under autocast (cuDNN's
     products may be of TF32, with 10 bits of mantissa).
 
-    bf16 has 8 bits of mantissa: the grey levels of a dim target differ by less from those around
+    bf16 has 7 bits of mantissa: the grey levels of a dim target differ by less from those around
     it, and a logit of -28 hides all of an image's that are added to it. The channels, which may
     hold differences, are of autocast's type.
 

@@ -41,7 +41,8 @@ def main() -> None:
         "--weights",
         type=Path,
         metavar="FILE",
-        help="of this project or published (default: the newest run's best.pkl)",
+        help="of this project or published (default: the newest run's best.pkl, else "
+        "Weight/SIRST/best.pkl)",
     )
     parser.add_argument(
         "--output", type=Path, default=Path("msconet.onnx"), metavar="FILE", help="%(default)s"
@@ -112,7 +113,9 @@ def export(net: MSCoNet, info: dict, weights_sha256: str) -> bytes:
     try:
         import onnxscript  # noqa: F401 (what torch.onnx.export works with)
     except ImportError as error:
-        raise InputError(f"{error.name} is not installed: pip install onnx onnxscript") from error
+        raise InputError(
+            f"{error.name} is not installed: pip install onnx onnxscript onnxruntime"
+        ) from error
     if not hasattr(torch.export.Dim, "DYNAMIC"):
         raise InputError(f"PyTorch {torch.__version__} exports no free sizes; 2.7 and later do")
     dynamic = torch.export.Dim.DYNAMIC

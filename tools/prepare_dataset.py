@@ -43,7 +43,9 @@ def main() -> int:
         metavar="DIR",
         help="folder of the data sets (default %(default)s)",
     )
-    how = parser.add_argument_group("how to split, where the source does not say")
+    how = parser.add_argument_group(
+        "how to split, where the source does not say, or otherwise than it says"
+    )
     how.add_argument(
         "--split-file",
         type=Path,

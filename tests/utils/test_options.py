@@ -42,7 +42,7 @@ def test_ctrl_c(capsys):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has another error for it")
-def test_a_reader_that_has_enough(tmp_path):
+def test_a_reader_that_has_enough():
     code = (
         "from utils.options import run_door\n"
         "run_door(lambda: [print(n, flush=True) for n in range(10**5)] and 0)\n"

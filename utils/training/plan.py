@@ -80,7 +80,9 @@ def new_plan(
     if output:
         with write_errors(output):
             if output.exists() and (not output.is_dir() or any(output.iterdir())):
-                raise InputError(f"{output}: exists already; --resume goes on with it")
+                raise InputError(
+                    f"{output}: exists already; name a new folder, or go on with a run by --resume"
+                )
     others = _others(recipe, found)
     net = start.net if start else None
     return Plan(output, found, others, recipe, name, origin, net, resume=False)

@@ -176,7 +176,7 @@ _NEEDS = {  # an option: what must hold for it to be read
     "target_share": (lambda r: r.crop_size, "a --crop-size"),
     "zoom": (lambda r: r.crop_size, "a --crop-size"),
     "val_fraction": (lambda r: r.selection == "validation", "--selection validation"),
-    "patience": (lambda r: r.selection != "last", "--selection validation"),
+    "patience": (lambda r: r.selection != "last", "--selection validation or test"),
 }
 
 
@@ -227,7 +227,7 @@ def add_options(parser: Parser) -> None:
         elif isinstance(parse, tuple):
             kind = {"choices": parse, "metavar": "NAME"}
         else:
-            kind = {"type": parse, "metavar": "N"}
+            kind = {"type": parse, "metavar": "NAMES" if parse is data_sets else "N"}
         choices = f" ({', '.join(parse)})" if isinstance(parse, tuple) else ""
         text = f"{f.metadata['help']}{choices} ({shown})"
         parser.add_argument(_flag(f.name), default=None, help=text, **kind)

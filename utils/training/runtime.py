@@ -17,6 +17,8 @@ from ..memory import memory_errors
 from ..options import InputError
 from ..precision import autocast, set_products
 
+_LARGEST_BATCH = 1024  # images that --batch-size auto tries
+
 
 @dataclass(frozen=True)
 class Runtime:
@@ -78,12 +80,11 @@ def memory_mib(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
-def largest_batch(step: Callable[[int], Any], limit: int = 1024, least: int = 1) -> int:
+def largest_batch(step: Callable[[int], Any], least: int = 1) -> int:
     """The largest power of two of images with which a training step fits into memory.
 
     Args:
         step: runs one, with so many images; raises an error of memory where they do not fit.
-        limit: not more than this.
         least: not fewer than this.
 
     Raises:
@@ -91,7 +92,7 @@ def largest_batch(step: Callable[[int], Any], limit: int = 1024, least: int = 1)
     """
     fits = 0
     size = least
-    while size <= limit:
+    while size <= _LARGEST_BATCH:
         try:
             with memory_errors():
                 step(size)

@@ -80,8 +80,9 @@ def train(
 
     Writes to the folder ``run``: ``best.pkl`` (the weights of the best epoch), ``last.pkl`` (the
     state to resume from), ``log.txt``, ``config.json``, ``split.json``, ``environment.json``,
-    ``summary.json``, ``test.json`` and TensorBoard events. The test split is read once, after the
-    last epoch, unless the recipe chooses its epoch there.
+    ``summary.json``, ``test.json`` and TensorBoard events. The test split is scored once, after the
+    last epoch, unless the recipe chooses its epoch there; before the first, images of ``others``
+    are compared with it.
 
     Args:
         recipe: the values of training.

@@ -184,7 +184,7 @@ def test_a_header_that_would_fill_the_memory(unpacked):
 
 
 @pytest.mark.parametrize("kind", [".zip", ".tar", ".tar.gz"])
-def test_a_cut_archive_is_not_taken_for_a_smaller_one(unpacked, kind, tmp_path):
+def test_a_cut_archive_is_not_taken_for_a_smaller_one(unpacked, kind):
     whole = packed({f"{i}.png": bytes(range(200)) for i in range(20)}, kind)
     end = 20 * 1024 if kind == ".tar" else len(whole) - 1  # what follows in a tar is zeros
     for length in range(0, end, 97):

@@ -103,7 +103,7 @@ def test_backgrounds_that_do_not_do(tmp_path, sky):
     assert generate(tmp_path / "set", replace(ORDER, test=0), sky)["scenes"] == 5
 
 
-def test_backgrounds_in_the_set_that_is_replaced(tmp_path, sky):
+def test_backgrounds_in_the_set_that_is_replaced(sky):
     before = digest(sky)
     with pytest.raises(InputError, match="sky: the set is to be written there"):
         generate(sky.parent, ORDER, sky, replace=True)

@@ -27,7 +27,7 @@ def segmentation(logits, true):
     return tp, fp, fn, tp / (tp + fp + fn) if true.any() else 0.0
 
 
-def detection(predicted, true, limit=2):
+def detection(predicted, true):
     """hits, false pixels, targets: first match in raster order, false areas by their value."""
     targets = regionprops(label(true, connectivity=2))
     found = regionprops(label(predicted, connectivity=2))
@@ -35,7 +35,7 @@ def detection(predicted, true, limit=2):
     matched = []
     for target in targets:
         for region in found:
-            if np.linalg.norm(np.subtract(region.centroid, target.centroid)) < limit:
+            if np.linalg.norm(np.subtract(region.centroid, target.centroid)) < 2:
                 matched.append(region.area)
                 found.remove(region)
                 break

@@ -79,7 +79,7 @@ def test_tables_of_images_targets_and_curves(evaluation, tmp_path):
     assert {row["iou"] for row in curves if row["curve"] != "precision_recall"} == {""}
 
 
-def test_a_folder_of_another_kind_is_doubted(folders, tmp_path):
+def test_a_folder_of_another_kind_is_doubted(folders):
     for path in folders[0].iterdir():
         scipy.io.savemat(path, {"T": np.full_like(scipy.io.loadmat(path)["T"], 0.25)})
     job = Job(pair_files(*folders), [CORRECTED])
@@ -87,7 +87,7 @@ def test_a_folder_of_another_kind_is_doubted(folders, tmp_path):
     assert "--probabilities" in warning
 
 
-def test_empty_maps_hide_no_doubt(folders, tmp_path):
+def test_empty_maps_hide_no_doubt(folders):
     for path in folders[0].iterdir():
         levels = (scipy.io.loadmat(path)["T"] > 0).astype(np.uint8)
         path.with_suffix(".png").write_bytes(encode_png(levels))
@@ -100,7 +100,7 @@ def test_empty_maps_hide_no_doubt(folders, tmp_path):
     assert not evaluate("ours", job).warnings
 
 
-def test_the_published_auc_without_targets_is_zero(folders, tmp_path):
+def test_the_published_auc_without_targets_is_zero(folders):
     for path in folders[1].iterdir():
         path.write_bytes(encode_png(np.zeros_like(read_levels(path))))
     job = Job(pair_files(*folders), [CORRECTED, PUBLISHED])

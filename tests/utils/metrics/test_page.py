@@ -99,7 +99,7 @@ def test_a_strip_has_a_picture(tmp_path):
     assert "data:image/jpeg" in drawn(tmp_path, Job(files, [CORRECTED], "logits"))[0]
 
 
-def test_curves_of_several_methods_are_drawn_together(folders, tmp_path):
+def test_curves_of_several_methods_are_drawn_together(folders):
     job = Job(pair_files(*folders), [CORRECTED, PUBLISHED])
     a = evaluate("a", job)
     alone = draw([a], "corrected")

@@ -578,7 +578,7 @@ def killed(*arguments):
     raise KeyboardInterrupt
 
 
-def test_a_run_goes_on_in_another_precision(data_root, tmp_path, monkeypatch):
+def test_a_run_goes_on_in_another_precision():
     recipe = replace(RECIPE, epochs=1)
     runtime = Runtime(torch.device("cpu"))
     trainee = trainer.Trainee(recipe, runtime, trainer.TrainingGroup.alone(), per_epoch=2)
