@@ -149,7 +149,10 @@ class _ToMap(torch.autograd.Function):
         d_y = d_y.contiguous()
         d_x = _fan_out(d_y, weight, None, x.dtype, flip=True)
         d_weight, _ = _products(d_y, x, weight)
-        return d_x, d_weight.flip(1).view_as(weight), d_y.sum().view(1)
+        # with the strides of the weight: PyTorch 2.4's fused optimiser wants the very same, also of
+        # sides that are 1
+        d_weight = torch.empty_like(weight).copy_(d_weight.flip(1).view_as(weight))
+        return d_x, d_weight, d_y.sum().view(1)
 
 
 def _fan_out(

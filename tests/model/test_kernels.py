@@ -59,6 +59,26 @@ def test_each_equals_what_it_stands_for_with_its_gradients(case, monkeypatch):
         torch.testing.assert_close(a, b.float(), rtol=1e-4, atol=1e-4 * b.abs().max().item())
 
 
+@pytest.mark.parametrize(
+    "case",
+    [
+        (from_map, MAP, (3, 1, 7, 7), (3,)),
+        (kernels.to_map, MAPS, (1, 3, 3, 3), (1,)),
+        (kernels.to_map, MAPS, (1, 3, 1, 1), (1,)),
+        (kernels.cross, MAPS, (3, 1, 7, 1), (3, 1, 1, 7), (3,)),
+    ],
+)
+def test_a_gradient_lies_in_memory_as_its_weights_do(case):
+    kernel, shape, *kinds, bias = case
+    weights = [
+        torch.empty(kind, device=DEVICE, memory_format=torch.channels_last).normal_()
+        for kind in kinds
+    ]
+    weights = [weight.requires_grad_() for weight in (*weights, torch.zeros(bias, device=DEVICE))]
+    kernel(torch.randn(shape, device=DEVICE), *weights).sum().backward()
+    assert all(weight.grad.stride() == weight.stride() for weight in weights)
+
+
 def test_a_kernel_that_is_wrong_is_not_used(monkeypatch):
     backend.use_kernels(DEVICE)
     assert backend._kernels is kernels

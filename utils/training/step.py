@@ -105,7 +105,13 @@ class Trainee:
         if runtime.compiled:  # part by part: those of all stages but the first share their code
             for stage in self.net.decoupling:
                 for part in stage.children():
-                    part.compile()
+                    try:
+                        part.compile()
+                    except RuntimeError as error:  # not for this Python, or on this system
+                        raise InputError(f"--compile: {error}; leave it out") from error
+            # in DistributedDataParallel it would split what is compiled; PyTorch 2.4 then refuses
+            # functions that have gradients of their own
+            torch._dynamo.config.optimize_ddp = False
         self.stages = group.wrap(self.stages, runtime.device)
         fused = runtime.device.type == "cuda"  # one launch for all parameters
         self.parameters = list(self.net.parameters())  # found once: a step takes them twice

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from utils.options import InputError
 from utils.training.distributed import TrainingGroup
 from utils.training.recipes import RECIPES
 from utils.training.runtime import Runtime
@@ -63,6 +64,23 @@ def test_the_gradient_is_clipped_and_its_norm_is_that_before():
         left = torch.stack([p.grad.norm() for p in trainee.parameters]).norm()
         assert norm > 1e-2
         torch.testing.assert_close(left, torch.tensor(most) if shrinks else norm, rtol=1e-3, atol=0)
+
+
+def test_a_compiler_is_asked_to_split_nothing_and_may_refuse(monkeypatch):
+    from torch._dynamo import config
+
+    monkeypatch.setattr(config, "optimize_ddp", True)
+    recipe = replace(RECIPES["default"], stages=1, width=1)
+    runtime = Runtime(torch.device("cpu"), compiled=True)
+    Trainee(recipe, runtime, TrainingGroup.alone(), per_epoch=8)
+    assert not config.optimize_ddp
+
+    def refuse(part):
+        raise RuntimeError("Dynamo is not supported on Python 3.13+")
+
+    monkeypatch.setattr(nn.Module, "compile", refuse)
+    with pytest.raises(InputError, match="--compile: Dynamo is not supported .*; leave it out"):
+        Trainee(recipe, runtime, TrainingGroup.alone(), per_epoch=8)
 
 
 def test_a_state_holds_the_random_numbers_that_follow():
