@@ -102,16 +102,8 @@ class Trainee:
         # what is validated and kept as best.pkl: the averaged weights, or the network itself
         self.averaged = Average(self.net, recipe.ema) if recipe.ema else None
         self.stages: nn.Module = AllStages(self.net)
-        if runtime.compiled:  # part by part: those of all stages but the first share their code
-            for stage in self.net.decoupling:
-                for part in stage.children():
-                    try:
-                        part.compile()
-                    except RuntimeError as error:  # not for this Python, or on this system
-                        raise InputError(f"--compile: {error}; leave it out") from error
-            # in DistributedDataParallel it would split what is compiled; PyTorch 2.4 then refuses
-            # functions that have gradients of their own
-            torch._dynamo.config.optimize_ddp = False
+        if runtime.compiled:
+            _compile(self.net)
         self.stages = group.wrap(self.stages, runtime.device)
         fused = runtime.device.type == "cuda"  # one launch for all parameters
         self.parameters = list(self.net.parameters())  # found once: a step takes them twice
@@ -156,6 +148,19 @@ class Trainee:
         torch.set_rng_state(state["random"])
         if torch.cuda.is_available() and len(state["random_gpu"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all(state["random_gpu"])
+
+
+def _compile(net: MSCoNet) -> None:
+    """Part by part: those of all stages but the first share their code."""
+    try:
+        for stage in net.decoupling:
+            for part in stage.children():
+                part.compile()
+    except RuntimeError as error:  # not for this Python, or on this system
+        raise InputError(f"--compile: {error}; leave it out") from error
+    # in DistributedDataParallel it would split what is compiled; PyTorch 2.4 then refuses functions
+    # that have gradients of their own
+    torch._dynamo.config.optimize_ddp = False
 
 
 def train_step(

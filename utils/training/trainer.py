@@ -123,8 +123,7 @@ def train(
         if not (run / "best.pkl").exists():
             raise InputError(f"{run}: has no best.pkl yet; go on without --finish")
         info = checkpoint.load(run / "best.pkl").info
-        # last.pkl may be older
-        progress.best = info.get(recipe.selection, {}) | {"epoch": info["epoch"]}
+        progress.best = info[recipe.selection] | {"epoch": info["epoch"]}  # last.pkl may be older
     done = (progress.epoch - 1) * batches.per_epoch + progress.step
     about = {"dataset": dataset.name, "recipe": asdict(recipe)} | images.sha256
     about |= (origin or {}) | {"image_size": recipe.resized_to, "range": recipe.range}
@@ -198,16 +197,15 @@ def select_images(
             if test and "test_sha256" in sha256:
                 test = CachedPairs(test, runtime.cache / "test.bin", sha256["test_sha256"])
     areas = samples.check()
+    training, validation = list(range(len(samples))), list[int]()
+    chosen_on, chosen_areas = samples, areas
     if recipe.selection == "test":
         if test is None:
             raise InputError(f"{dataset / 'test'}: no such folder; --selection test chooses on it")
         chosen_on, chosen_areas = test, test.check()
-        training, validation = list(range(len(samples))), list(range(len(test)))
-    else:
-        chosen_on, chosen_areas = samples, areas
-        training, validation = list(range(len(samples))), list[int]()
-        if recipe.selection == "validation":
-            training, validation = hold_out(len(samples), recipe.val_fraction, recipe.seed)
+        validation = list(range(len(test)))
+    elif recipe.selection == "validation":
+        training, validation = hold_out(len(samples), recipe.val_fraction, recipe.seed)
     if not any(areas[i] for i in training):
         raise InputError(f"{dataset / 'trainval' / 'masks'}: every mask to train on is empty")
     if validation and not any(chosen_areas[i] for i in validation):
@@ -403,8 +401,7 @@ class _Training:
         recipe, progress, net = self.recipe, self.progress, self.trainee.best_net
         images, group = self.images, self.group
         if not images.validation:
-            progress.best = {"epoch": progress.epoch}
-            self._keep(self.about | {"epoch": progress.epoch})
+            self._keep({})
             return ""
         mine = images.validation[group.rank :: group.world]
         counts = validate(net, images.chosen_on, mine, recipe)
@@ -416,15 +413,17 @@ class _Training:
         iou, best = found["iou"] or 0.0, progress.best.get("iou") or 0.0
         progress.waited = 0 if iou > best else progress.waited + 1
         if iou >= best:  # of two equal epochs the later one has seen more
-            progress.best = found | {"epoch": progress.epoch}
-            self._keep(self.about | {"epoch": progress.epoch, recipe.selection: found})
+            self._keep(found)
             if group.leads:
                 _draw(self.record, net, images, recipe, step)
             line += "  best so far"
         return line
 
-    def _keep(self, info: dict[str, Any]) -> None:
+    def _keep(self, found: dict[str, Any]) -> None:
+        """These weights, with the figures that chose them, are the best so far."""
+        self.progress.best = found | {"epoch": self.progress.epoch}
         if self.group.leads:
+            info = self.about | {"epoch": self.progress.epoch, self.recipe.selection: found}
             checkpoint.save(self.run / "best.pkl", self.trainee.best_net, info, {})
 
     def finish(self) -> None:
