@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import time
 import unicodedata
 import zlib
@@ -17,11 +18,14 @@ from typing import Any, BinaryIO, TextIO
 
 from .options import InputError
 
-_PATIENCE = 5.0  # s, in which another program closes a file
+_PATIENCE = 20.0  # s, in which another program closes a file
 _ASIDE = "old.tmp"
 _IN_USE = (5, 32)  # Windows: access denied, a sharing violation
 # what Windows cannot store, or stores elsewhere: a:b is a hidden stream of the file a
-_UNSTORABLE = re.compile(r'[\x00-\x1f\x7f<>:"|?*]|[. ]$|^(con|prn|aux|nul|com\d|lpt\d)(\.|$)', re.I)
+_UNSTORABLE = re.compile(
+    r'[\x00-\x1f\x7f<>:"|?*]|[. ]$|^(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[\d¹²³]) *(\.|$)',
+    re.IGNORECASE,
+)
 
 
 def write_bytes(path: Path, data: bytes | memoryview) -> None:
@@ -60,27 +64,32 @@ def new_text(path: Path) -> Iterator[TextIO]:
 
 
 def rename(source: Path, target: Path) -> None:
-    """`os.replace`. Windows refuses it while another program, such as a virus scanner, has the file
-    open: there it is tried for some seconds."""
-    deadline = time.monotonic() + _PATIENCE
-    while True:
-        try:
-            return os.replace(source, target)
-        except PermissionError as error:
-            in_use = getattr(error, "winerror", None) in _IN_USE
-            if not in_use or time.monotonic() > deadline:
-                raise
-        time.sleep(0.1)
+    """`os.replace`, tried again while another program has a file open."""
+    _patiently(lambda: os.replace(source, target))
 
 
 def remove(path: Path) -> None:
-    """Remove a file, if it is there.
+    """Remove a file, if it is there, as patiently.
 
     Raises:
         InputError: it cannot be removed.
     """
     with write_errors(path):
-        path.unlink(missing_ok=True)
+        _patiently(lambda: path.unlink(missing_ok=True))
+
+
+def _patiently(change: Callable[[], None]) -> None:
+    """Windows refuses to change a file that another program, such as a virus scanner, has open:
+    there it is tried for some seconds."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return change()
+        except PermissionError as error:
+            in_use = getattr(error, "winerror", None) in _IN_USE
+            if not in_use or time.monotonic() > deadline:
+                raise
+        time.sleep(0.1)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -251,10 +260,15 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
 
 
 def place(source: Path, target: Path) -> None:
-    """The file under a second name: a hard link where the disk has them, else a copy."""
+    """The file under a second name: a hard link where the disk has them, else a copy.
+
+    Of a file that may not be written, a copy: Windows would not let the link be removed.
+    """
     source = source.resolve()
     with write_errors(target):
         try:
+            if not source.stat().st_mode & stat.S_IWUSR:
+                raise PermissionError
             os.link(source, target)
         except OSError:
             shutil.copyfile(source, target)

@@ -1,6 +1,7 @@
 """The command line: one line for bad input, and the help that all doors share."""
 
 import argparse
+import errno
 import math
 import os
 import re
@@ -62,14 +63,23 @@ def run_door(door: Callable[[], int | None]) -> NoReturn:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:
+    except OSError as error:
+        if not _of_closed_pipe(error):
+            raise
         try:
             print(flush=True)
-        except BrokenPipeError:  # whoever read the output, such as head, has enough
+        except OSError:  # whoever read the output, such as head, has enough
             _silence(sys.stdout)
             sys.exit(141)
         raise
     sys.exit(code or 0)
+
+
+def _of_closed_pipe(error: OSError) -> bool:
+    # Windows says EINVAL, https://github.com/python/cpython/issues/79935
+    return isinstance(error, BrokenPipeError) or (
+        sys.platform == "win32" and error.errno == errno.EINVAL
+    )
 
 
 def _silence(stream: TextIO) -> None:

@@ -1,15 +1,18 @@
 import os
+from pathlib import Path
 
 import pytest
 
 from utils import files
 from utils.files import (
+    is_storable,
     list_folder,
     make_folder,
     new_folder,
     new_text,
     place,
     read_json,
+    remove,
     scratch_folder,
     temporary_path,
     write_bytes,
@@ -171,23 +174,39 @@ def test_a_crash_between_two_renames_loses_no_folder(tmp_path):
 
 
 def test_a_file_that_windows_calls_open_is_tried_again(tmp_path, monkeypatch):
-    replace, refusals = os.replace, [5, 32]
+    refusals = [5, 32]
 
-    def in_use(source, target):
-        if refusals:
-            error = PermissionError(13, "Access is denied")
-            error.winerror = refusals.pop()
-            raise error
-        replace(source, target)
+    def in_use(change):
+        def changed(*arguments, **options):
+            if refusals:
+                error = PermissionError(13, "Access is denied")
+                error.winerror = refusals.pop()
+                raise error
+            change(*arguments, **options)
 
-    monkeypatch.setattr(os, "replace", in_use)
+        return changed
+
+    monkeypatch.setattr(os, "replace", in_use(os.replace))
     write_bytes(tmp_path / "a", b"new")
     assert (tmp_path / "a").read_bytes() == b"new" and not refusals
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", in_use(Path.unlink))
+        (tmp_path / "b").write_text("b")
+        refusals += [5, 32]
+        remove(tmp_path / "b")
+    assert not (tmp_path / "b").exists() and not refusals
     monkeypatch.setattr(files, "_PATIENCE", 0.0)
     refusals += [5] * 9
     with pytest.raises(InputError, match=r"a: cannot be written .Access is denied"):
         write_bytes(tmp_path / "a", b"newer")
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"new"]
+
+
+def test_names_that_every_system_stores():
+    for name in ("a", "雲 1", "console", "com10", "a.con"):
+        assert is_storable(name), name
+    for name in ("", "a:b", "a ", "a.", "CON", "nul.txt", "con .txt", "COM¹", "conin$", "lpt9.png"):
+        assert not is_storable(name), name
 
 
 def test_a_scratch_folder_is_hidden_and_goes(tmp_path):
@@ -203,6 +222,11 @@ def test_a_file_is_placed_as_a_link_or_a_copy(tmp_path, monkeypatch):
     source.write_text("a")
     place(source, tmp_path / "b")
     assert os.path.samefile(source, tmp_path / "b")
+    source.chmod(0o444)
+    place(source, tmp_path / "own")  # Windows would not remove a link to it
+    assert (tmp_path / "own").read_text() == "a"
+    assert not os.path.samefile(source, tmp_path / "own")
+    source.chmod(0o644)
 
     def no_links(*paths):
         raise OSError(18, "Invalid cross-device link")

@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import sys
@@ -41,7 +42,6 @@ def test_ctrl_c(capsys):
     assert capsys.readouterr().err == "interrupted\n"
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has another error for it")
 def test_a_reader_that_has_enough():
     code = (
         "from utils.options import run_door\n"
@@ -54,6 +54,19 @@ def test_a_reader_that_has_enough():
     door.stdout.close()
     assert door.wait() == 141 and door.stderr.read() == b""
     door.stderr.close()
+
+
+def test_a_reader_that_has_enough_on_windows(monkeypatch, tmp_path):
+    def refuse(*text):
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    with (tmp_path / "out").open("w") as out:
+        monkeypatch.setattr(sys, "stdout", out)
+        monkeypatch.setattr(out, "write", refuse, raising=False)
+        monkeypatch.setattr(sys, "platform", "win32")
+        with pytest.raises(SystemExit) as stop:
+            run_door(lambda: print("a"))
+    assert stop.value.code == 141
 
 
 def test_a_job_that_was_stopped_says_how_to_go_on(capsys):

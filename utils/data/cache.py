@@ -36,7 +36,11 @@ class CachedPairs(PairDataset):
         self._pixels: np.ndarray | None = None
         index = _read_index(path)
         if index.get("key") != key:
-            _write(samples, path, key)
+            try:
+                _write(samples, path, key)
+            except InputError:  # Windows, where another process has just written it, and maps it
+                if _read_index(path).get("key") != key:
+                    raise
             index = _read_index(path)
         self._entries: list[Any] = index["entries"]
         self._key = key

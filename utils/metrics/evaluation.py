@@ -111,13 +111,13 @@ def write_evaluation(folder: Path, evaluation: Evaluation, facts: dict[str, Any]
         InputError: a file that cannot be written.
     """
     with new_text(folder / "per_image.csv") as file:
-        writer = csv.writer(file)
+        writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["image", "iou", *_IMAGE_COUNTS])
         for image in evaluation.images:
             numbers = (getattr(image.counts, column) for column in _IMAGE_COUNTS)
             writer.writerow([image.name, _cell(image_iou(image.counts)), *numbers])
     with new_text(folder / "per_target.csv") as file:
-        writer = csv.writer(file)
+        writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["image", *Target._fields])
         for image in evaluation.images:
             writer.writerows([image.name, *map(_cell, target)] for target in image.targets)
@@ -197,7 +197,7 @@ def _warnings(results: dict[str, Result], images: Sequence[Image]) -> list[str]:
 
 def _write_curves(path: Path, evaluation: Evaluation) -> None:
     with new_text(path) as file:
-        writer = csv.writer(file)
+        writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["protocol", "curve", "threshold", "x", "y", "iou"])
         for protocol, result in evaluation.results.items():
             for name, curve in result.curves.items():

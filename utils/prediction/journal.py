@@ -266,6 +266,6 @@ def _write_tables(folder: Path, entries: list[Entry]) -> None:
     ]
     write_json(folder / "detections.json", rows)
     with new_text(folder / "detections.csv") as file:
-        table = csv.DictWriter(file, _COLUMNS)
+        table = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
         table.writeheader()
         table.writerows({"image": entry["image"]} | detection for entry, detection in found)

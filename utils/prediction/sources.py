@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..data.images import SUFFIXES
-from ..files import checked_name, read_errors
+from ..files import checked_name, folded, read_errors
 from ..options import InputError
 
 PHOTOS = SUFFIXES | {".npy"}
@@ -81,7 +81,7 @@ def title(inputs: Sequence[str]) -> str:
         name = _fixed_part(path).resolve().name
     else:
         name = path.stem if len(inputs) == 1 else path.resolve().parent.name
-    return name or "images"
+    return name.rstrip(" .") or "images"  # Windows has no folder that ends so
 
 
 def _expand(text: str) -> tuple[Path, list[Path]]:
@@ -144,17 +144,17 @@ def _fixed_part(pattern: Path) -> Path:
 
 
 def _own_names(names: dict[Path, str]) -> dict[Path, str]:
-    shared = Counter(name.casefold() for name in names.values())
+    shared = Counter(folded(name) for name in names.values())
     own: dict[Path, str] = {}
     taken = {name for name, count in shared.items() if count == 1}
     for path, name in sorted(names.items()):
-        if shared[name.casefold()] > 1:
+        if shared[folded(name)] > 1:
             stem = name = f"{name}_{path.suffix[1:].lower()}"
             number = 1
-            while name.casefold() in taken:
+            while folded(name) in taken:
                 number += 1
                 name = f"{stem}_{number}"
-            taken.add(name.casefold())
+            taken.add(folded(name))
         own[path] = name
     return own
 

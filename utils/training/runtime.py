@@ -68,14 +68,14 @@ def allocator() -> str:
     return "glibc's allocator (jemalloc is faster, see README)"
 
 
-def memory_mib(device: torch.device) -> float:
-    """The most memory used so far: of the GPU, else of this process."""
+def memory_mib(device: torch.device) -> float | None:
+    """The most memory used so far: of the GPU, else of this process; None where none says it."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     try:
-        import resource  # not on Windows
-    except ImportError:
-        return 0.0
+        import resource
+    except ImportError:  # Windows
+        return None
     unit = 1 if sys.platform == "darwin" else 2**10  # bytes
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 

@@ -44,6 +44,11 @@ from .step import Trainee, train_step
 EPOCH_SAVED = 30.0  # seconds after which the end of an epoch is worth a checkpoint
 PICTURES = 4  # validation images that are drawn for TensorBoard
 _COMPUTES_ON = re.compile(r"(cpu|cuda(:\d+)?): ")  # in log.txt
+_SIGNALS = [
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGBREAK")  # the last: Ctrl-Break, of Windows
+    if hasattr(signal, name)
+]
 
 
 @dataclass
@@ -468,7 +473,7 @@ def validate(net: MSCoNet, samples: PairDataset, indices: Sequence[int], recipe:
 
 
 class Signals:
-    """While it is open, Ctrl-C and SIGTERM are noted, not obeyed.
+    """While it is open, Ctrl-C, SIGTERM and Windows' Ctrl-Break are noted, not obeyed.
 
     A second Ctrl-C a second later or more interrupts; a launcher may send the same signal twice.
     """
@@ -480,7 +485,7 @@ class Signals:
     def __enter__(self) -> "Signals":
         self.before = {}
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in _SIGNALS:
                 self.before[number] = signal.signal(number, self._note)
         return self
 
@@ -501,7 +506,8 @@ def _leave_group(worker: int) -> None:
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)
     else:  # Windows
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager

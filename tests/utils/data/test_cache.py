@@ -55,6 +55,23 @@ def test_nothing_is_decoded_twice(samples, tmp_path, monkeypatch):
     assert again[3].image.shape == (1, 40, 30)
 
 
+def test_another_process_was_faster_and_windows_lets_nobody_replace_its_file(
+    samples, tmp_path, monkeypatch
+):
+    cached(samples, tmp_path / "theirs.bin")
+
+    def refused(path):
+        (tmp_path / "theirs.bin").replace(path)
+        raise InputError(f"{path}: cannot be written")
+
+    monkeypatch.setattr(cache, "new_file", refused)
+    fast = cached(samples, tmp_path / "a.bin")
+    assert all(equal(a, b) for a, b in zip(fast, samples, strict=True))
+    (tmp_path / "theirs.bin").write_bytes(b"of another set")
+    with pytest.raises(InputError, match="b.bin: cannot be written"):
+        cached(samples, tmp_path / "b.bin")
+
+
 def test_a_changed_file_is_noticed(samples, tmp_path):
     first = cached(samples, tmp_path / "a.bin")[0].image
     path = samples.pairs[0].image

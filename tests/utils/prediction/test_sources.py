@@ -49,6 +49,8 @@ def test_one_stem_twice(here):
     here("h/a_png.bmp")
     assert sorted(names("f/a.png", "f/a.tif", "h")) == ["a_png", "a_png_2", "a_tif"]
     assert names("f/b.png", "f", "./f/b.png").count("b") == 1
+    here("i/\u00e9.png"), here("j/e\u0301.png")  # one letter, and one file on a Mac
+    assert sorted(names("i", "j")) == sorted(["\u00e9_png", "e\u0301_png_2"])
 
 
 def test_outputs_are_no_inputs(here):
@@ -116,4 +118,6 @@ def test_titles(here, tmp_path):
     here("f/b.png")
     assert title(["f"]) == title(["f/"]) == title(["f/*.png"]) == title(["f/b.png", "g"]) == "f"
     assert title(["f/b.png"]) == "b"
+    here("f/c. .png")
+    assert title(["f/c. .png"]) == "c"
     assert title(["."]) == title(["*.png"]) == tmp_path.name

@@ -1,8 +1,10 @@
+import sys
+
 import pytest
 import torch
 
 from utils.options import InputError
-from utils.training.runtime import largest_batch
+from utils.training.runtime import largest_batch, memory_mib
 
 CPU = torch.device("cpu")
 
@@ -26,3 +28,9 @@ def test_where_nothing_fits():
 
     with pytest.raises(InputError, match="does not hold a batch of 2"):
         largest_batch(step, least=2)
+
+
+def test_memory(monkeypatch):
+    assert 10 < memory_mib(CPU) < 10**6
+    monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows
+    assert memory_mib(CPU) is None
