@@ -79,7 +79,7 @@ def main() -> None:
         "--resize",
         action="store_true",
         help="bring maps to the size of their masks for the protocols that score at native size "
-        "(corrected, basicirstd)",
+        "(corrected, basicirstd), and maps of any size to that of the others",
     )
     parser.add_argument(
         "--protocols",

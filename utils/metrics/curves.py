@@ -14,8 +14,8 @@ from .matching import Components, assign, unordered_components
 from .protocols import CORRECTED
 
 BINS = 1 << 16
-# fine where probabilities are undecided, then far out: trained networks reach logits of 100
-FROC_LOGITS = np.r_[np.arange(-4, 8, 0.5), 2 ** np.arange(3, 7.25, 0.25)].astype(np.float32)
+# fine where probabilities are undecided, then far out: trained networks reach logits of 300
+FROC_LOGITS = np.r_[np.arange(-4, 8, 0.5), 2 ** np.arange(3, 10 + 1 / 16, 1 / 16)].astype("f4")
 _MINUS_INFINITY = 0xFF80  # the bin
 ROC_STEPS = 200  # of the published ROC
 

@@ -100,7 +100,7 @@ def run(
         chosen: a list of the names of the images that are scored; None: all.
         protocols: the rules; pictures, plots and lists of images and targets are by the first.
         size: replaces the size of every protocol.
-        resize: bring predictions to the size of their mask.
+        resize: bring predictions to the size of their mask, or of the protocol.
         kind: what the values of the predictions are, where neither their type nor the method tells.
         seed: of the bootstrap intervals.
         workers: processes.
@@ -128,7 +128,7 @@ def run(
             pair_files(method.predictions, masks, chosen),
             protocols,
             method.kind or kind,
-            resize,
+            resize or bool(size),
             seed,
         )
         for method in methods

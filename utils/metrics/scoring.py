@@ -69,7 +69,7 @@ class Job(NamedTuple):
     files: Sequence[tuple[str, Path, Path]]  # name, prediction, mask
     protocols: Sequence[Protocol]
     kind: Kind | None = None
-    resize: bool = False  # bring predictions to the size of their mask, where a protocol has none
+    resize: bool = False  # predictions may differ from their masks in size, see `MapAndMask.sized`
     seed: int = 0
 
 
@@ -152,14 +152,17 @@ class MapAndMask(NamedTuple):
         of the mask.
 
         Raises:
-            InputError: the protocol has no size, those stored differ, and ``resized`` is false.
+            InputError: the map has neither the mask's size nor the protocol's, and ``resized`` is
+                false.
         """
         prediction, true = self.prediction, protocol.mask(self.levels)
+        as_stored = prediction.values.shape == true.shape
         if protocol.size:
             true = resize(true, protocol.size, nearest=True)
-        elif prediction.values.shape != true.shape and not resized:
+            as_stored = as_stored or prediction.values.shape == true.shape
+        if not as_stored and not resized:
             raise InputError(
-                f"{self.file}: {_size(prediction.values)}, but its mask has {_size(true)}; "
+                f"{self.file}: {_size(prediction.values)}, but its mask has {_size(self.levels)}; "
                 "--resize brings predictions to the masks' size, --size both to one size"
             )
         return replace(prediction, values=resize(prediction.values, true.shape)), true

@@ -135,11 +135,19 @@ def test_froc_of_one_tall_blob_among_many(monkeypatch):
 
 
 def test_pd_at_a_limit_of_fa():
-    sums = FrocSums(hits=np.zeros(41, int), fa_px=np.zeros(41, int), n_targets=4, n_pixels=10**6)
-    assert len(FROC_LOGITS) == 41
+    n = len(FROC_LOGITS)
+    sums = FrocSums(hits=np.zeros(n, int), fa_px=np.zeros(n, int), n_targets=4, n_pixels=10**6)
     sums.hits[:3], sums.fa_px[:3] = [4, 3, 1], [20, 8, 1]
     curve = froc(sums)
     assert [pd_at(curve, fa) for fa in (1e-7, 1e-6, 1e-5, 1e-4)] == [0, 0.25, 0.75, 1]
+
+
+@pytest.mark.parametrize("clutter", [2, 40, 190, 900])
+def test_pd_at_fa_where_networks_are_very_sure(clutter):
+    logits = np.full((60, 60), -200, np.float32)
+    logits[10:13, 10:13], logits[40:43, 40:43] = 1.05 * clutter + 1, clutter
+    sums = froc_sums(Map(logits), components(logits > 1.05 * clutter))
+    assert pd_at(froc(sums), 1e-6) == 1
 
 
 @pytest.mark.parametrize("seed", range(8))

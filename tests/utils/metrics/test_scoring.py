@@ -127,7 +127,10 @@ def test_sizes_that_differ(folders):
     with pytest.raises(InputError, match=r"01\.mat: 30x20 px, but its mask has 60x40 px; --resize"):
         list(score(job(folders)))
     assert sums(score(job(folders, resize=True)))[0][0].counts.n_images == 20
-    # where every protocol has a size of its own there is nothing to ask for
+    with pytest.raises(InputError, match=r"01\.mat: 30x20 px, but its mask has 60x40 px"):
+        list(score(job(folders, protocols=[PUBLISHED])))
+    scipy.io.savemat(folders[0] / "01.mat", {"T": np.full((256, 256), -5.0)})
+    # a map of the protocol's own size is what networks that see 256 x 256 px give
     assert sums(score(job(folders, protocols=[PUBLISHED])))[0][0].counts.n_images == 20
 
 
