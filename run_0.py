@@ -121,11 +121,13 @@ def main() -> None:
         help="from one checkpoint within an epoch to the next; 0: every step (default %(default)s)",
     )
     arguments = parser.parse_args()
-    if arguments.list:
-        print(list_runs(checkpoint.RUNS))
-        return
     given = given_options(arguments)
     named = (arguments.recipe, arguments.dataset, arguments.output, arguments.weights)
+    if arguments.list:
+        if given or any((*named, arguments.data_root, arguments.resume, arguments.finish)):
+            raise InputError("--list takes no other options")
+        print(list_runs(checkpoint.RUNS))
+        return
     if arguments.resume and (given or any(named)):
         raise InputError(
             "--resume takes no options but --finish, --data-root and those of how to compute"

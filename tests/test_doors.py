@@ -281,8 +281,9 @@ def test_what_a_machine_cannot_do_is_one_line(refused, data_root, monkeypatch, e
     assert re.search(message, refused("run_0", *options))
 
 
-def test_no_run_to_list(door):
+def test_no_run_to_list(door, refused):
     assert door("run_0", "--list")[1] == "no run in runs\n"
+    assert "takes no other" in refused("run_0", "--list", "--epochs", "5")
 
 
 def test_an_unknown_data_set_lists_those_there_are(refused, data_root):

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from ..files import make_folder, read_json, write_bytes, write_errors, write_json
 from ..options import InputError
+from .runtime import Runtime
 
 _PACKAGES = ("torch", "torchvision", "numpy", "opencv-python", "scipy", "tensorboard")
 
@@ -80,13 +81,14 @@ class Record:
             with write_errors(self.folder):
                 self.events.add_image(name, maps[None].clamp(0, 1), step)
 
-    def session(self) -> None:
-        """Add what this process runs on to environment.json, for each start of the run."""
+    def session(self, runtime: Runtime) -> None:
+        """Add what this process runs on, and how, to environment.json, for each start."""
         if not self.active:
             return
         path = self.folder / "environment.json"
         sessions = read_json(path)["sessions"] if path.exists() else []
-        write_json(path, {"sessions": [*sessions, environment()]})
+        how = {k: v if isinstance(v, int | float) else str(v) for k, v in vars(runtime).items()}
+        write_json(path, {"sessions": [*sessions, environment() | {"runtime": how}]})
 
     def _try(self, write: Callable[[], None]) -> None:
         """Write what is written whole again soon: another program may hold the file just now."""

@@ -4,7 +4,7 @@ import copy
 import gc
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -42,12 +42,7 @@ class Average:
         self.decay = decay
         self.updates = 0
         self._parameters = list(self._net.parameters()), list(net.parameters())
-        buffers: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
-        for own, current in zip(self._net.buffers(), net.buffers(), strict=True):
-            pair = buffers.setdefault(own.dtype, ([], []))
-            pair[0].append(own)
-            pair[1].append(current)
-        self._buffers = list(buffers.values())
+        self._buffers = _of_one_type(self._net.buffers(), net.buffers())
 
     @torch.no_grad()
     def update(self) -> None:
@@ -70,6 +65,18 @@ class Average:
     def load(self, state: dict[str, Any]) -> None:
         self._net.load_state_dict(state["net"])
         self.updates = int(state["updates"])
+
+
+def _of_one_type(
+    first: Iterable[Tensor], second: Iterable[Tensor]
+) -> list[tuple[list[Tensor], list[Tensor]]]:
+    """Pairs of tensors as pairs of lists, one for each type: a GPU copies such a list at once."""
+    lists: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
+    for a, b in zip(first, second, strict=True):
+        of_first, of_second = lists.setdefault(a.dtype, ([], []))
+        of_first.append(a)
+        of_second.append(b)
+    return list(lists.values())
 
 
 class AllStages(nn.Module):
@@ -107,6 +114,8 @@ class Trainee:
         self.stages = group.wrap(self.stages, runtime.device)
         fused = runtime.device.type == "cuda"  # one launch for all parameters
         self.parameters = list(self.net.parameters())  # found once: a step takes them twice
+        statistics = list(self.net.buffers())  # a forward pass changes them, if all else fails
+        self._statistics = _of_one_type(statistics, [x.clone() for x in statistics])
         self.optimizer = Adam(self.parameters, recipe.lr, fused=fused)
         self.schedule = LambdaLR(self.optimizer, lambda step: _rate(step, recipe, per_epoch))
         self.scaler = torch.amp.GradScaler(runtime.device.type, enabled=runtime.precision == "fp16")
@@ -120,6 +129,16 @@ class Trainee:
     @property
     def best_net(self) -> MSCoNet:
         return self.averaged.net if self.averaged else self.net
+
+    def keep_statistics(self) -> None:
+        """Of batch normalisation, before a step."""
+        for now, before in self._statistics:
+            torch._foreach_copy_(before, now)
+
+    def restore_statistics(self) -> None:
+        """As they were before a step that failed."""
+        for now, before in self._statistics:
+            torch._foreach_copy_(now, before)
 
     def state(self) -> dict[str, Any]:
         """All but the network's own weights."""
@@ -173,7 +192,7 @@ def train_step(
 ) -> dict[str, float]:
     """One step: loss(T, mask) + tau * MSE(D_K, image); its values for the log.
 
-    Where the loss or its gradient is not finite the network's weights stay, and "loss" is not
+    Where the loss or its gradient is not finite the network stays as it is, and "loss" is not
     finite.
 
     Args:
@@ -182,6 +201,7 @@ def train_step(
     rate = trainee.schedule.get_last_lr()[0]
     if not trainee.net.training:
         trainee.net.train()
+    trainee.keep_statistics()
     if trainee.graph is None:
         values = gradient(trainee, recipe, runtime, images, masks)
     else:
@@ -202,6 +222,7 @@ def train_step(
             _update(trainee)
         trainee.schedule.step()
     else:
+        trainee.restore_statistics()
         value = math.nan
     stages_values = {}
     if recipe.every_stage:

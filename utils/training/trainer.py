@@ -86,8 +86,8 @@ def train(
     Writes to the folder ``run``: ``best.pkl`` (the weights of the best epoch), ``last.pkl`` (the
     state to resume from), ``log.txt``, ``config.json``, ``split.json``, ``environment.json``,
     ``summary.json``, ``test.json`` and TensorBoard events. The test split is scored once, after the
-    last epoch, unless the recipe chooses its epoch there; before the first, images of ``others``
-    are compared with it.
+    last epoch, unless the recipe chooses its epoch there; before the first, its files are looked
+    at, and images of ``others`` compared with them.
 
     Args:
         recipe: the values of training.
@@ -155,7 +155,7 @@ def train(
             training.go_on()
         else:
             training.begin(dataset, others)
-        record.session()
+        record.session(runtime)
         if not finish and not progress.finished:
             training.epochs(done)
         training.finish()
@@ -192,7 +192,7 @@ def select_images(
     samples = PairDataset(dataset / "trainval", recipe.range)
     test = PairDataset(dataset / "test", recipe.range) if (dataset / "test").is_dir() else None
     sha256 = {"data_sha256": manifest(samples.pairs)}
-    if test and (recipe.selection == "test" or others):  # else it is read once, and may come later
+    if test and (recipe.selection == "test" or others):  # else it may come later
         sha256["test_sha256"] = manifest(test.pairs)
     elif others:  # what is trained on depends on it
         sha256["test_sha256"] = "none"
@@ -202,12 +202,13 @@ def select_images(
             if test and "test_sha256" in sha256:
                 test = CachedPairs(test, runtime.cache / "test.bin", sha256["test_sha256"])
     areas = samples.check()
+    test_areas = test.check() if test else []
     training, validation = list(range(len(samples))), list[int]()
     chosen_on, chosen_areas = samples, areas
     if recipe.selection == "test":
         if test is None:
             raise InputError(f"{dataset / 'test'}: no such folder; --selection test chooses on it")
-        chosen_on, chosen_areas = test, test.check()
+        chosen_on, chosen_areas = test, test_areas
         validation = list(range(len(test)))
     elif recipe.selection == "validation":
         training, validation = hold_out(len(samples), recipe.val_fraction, recipe.seed)
@@ -371,6 +372,7 @@ class _Training:
             finite, stopped = math.isfinite(values["loss"]), self.signals.received is not None
             failed, stopped = self.group.any([not finite, stopped], device)
             if failed:
+                self.save()
                 raise InputError(
                     f"the loss or its gradient is not finite at step {step} on "
                     f"{', '.join(names)}; {self.run / 'last.pkl'} holds the last good weights; "
@@ -438,10 +440,28 @@ class _Training:
         late = to_score and self.images.test and not (self.run / "test.json").exists()
         if self.group.leads and (late or not self.progress.finished):
             if to_score:
-                _test(self.record, self.images.test, self.run, self.recipe, self.runtime.device)
+                self._test()
             self.progress.finished = True
             self.save()
         self.record.summary(self.progress.summary())
+
+    def _test(self) -> None:
+        """Score the best weights on the test split, once."""
+        samples, size = self.images.test, self.recipe.resized_to
+        if samples is None:
+            self.record.log("there is no test split")
+            return
+        best = checkpoint.load(self.run / "best.pkl")
+        net, epoch = best.net.to(self.runtime.device), best.info["epoch"]
+        try:
+            counts = validate(net, samples, range(len(samples)), self.recipe)
+        except InputError as error:  # it has changed since the run was begun
+            raise InputError(
+                f"{error}; the weights are in {self.run}; --resume {self.run} scores them then"
+            ) from error
+        where = f"{size}x{size}" if size else "native size"
+        self.record.log(f"test, epoch {epoch}, {where}: {one_line(counts)}")
+        self.record.write("test.json", figures(counts) | {"size": size, "epoch": epoch})
 
     def _unsaved_for(self, seconds: float) -> bool:
         """Whether the last checkpoint is so old, or as old as the runtime lets it become."""
@@ -593,21 +613,6 @@ def _draw(record: Record, net: MSCoNet, images: Images, recipe: Recipe, step: in
         maps += [stage.target.sigmoid().float().cpu() for stage in stages]
         tiles = torch.cat([m[0, 0] for m in maps], dim=1)
         record.picture(f"validation/{images.chosen_on.pairs[index].name}", tiles, step)
-
-
-def _test(
-    record: Record, samples: PairDataset | None, run: Path, recipe: Recipe, device: torch.device
-) -> None:
-    """Score the best weights on the test split, once."""
-    if samples is None:
-        record.log("there is no test split")
-        return
-    best = checkpoint.load(run / "best.pkl")
-    counts = validate(best.net.to(device), samples, range(len(samples)), recipe)
-    size = recipe.resized_to
-    where = f"{size}x{size}" if size else "native size"
-    record.log(f"test, epoch {best.info['epoch']}, {where}: {one_line(counts)}")
-    record.write("test.json", figures(counts) | {"size": size, "epoch": best.info["epoch"]})
 
 
 def training_transform(recipe: Recipe) -> Transform:

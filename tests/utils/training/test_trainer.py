@@ -93,6 +93,8 @@ def test_a_run_explains_itself(data_root, tmp_path):
     assert len(split["validation"]) == 1 and len(split["training"]) == 11
     assert not set(split["validation"]) & set(split["training"])
     (session,) = json.loads((run / "environment.json").read_text())["sessions"]
+    computed = {"device": "cpu", "precision": "fp32", "workers": 0, "compiled": False}
+    assert session["runtime"].items() >= computed.items()
     assert session["packages"]["torch"] == metadata.version("torch")
     if (ROOT / ".git").exists() and shutil.which("git"):
         assert re.fullmatch(r"[0-9a-f]{40}\+?", session["commit"])
@@ -350,8 +352,8 @@ def in_child(work):
 MOMENTS = [
     *(("before rename", n) for n in range(1, 6)),
     *(("after rename", n) for n in range(0, 6)),
-    ("half written", 2),  # best.pkl
-    ("after best", 0),
+    *(("half written", n) for n in range(1, 8)),  # the third of them, and the sixth, is best.pkl
+    *(("after best", n) for n in range(0, 2)),
 ]
 
 
@@ -599,7 +601,7 @@ def test_a_finished_run_is_not_scored_on_the_test_split_again(data_root, tmp_pat
     train(data_root, tmp_path / "run", epochs=1)
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["finished"]
     log = (tmp_path / "run" / "log.txt").read_text()
-    monkeypatch.setattr(trainer, "_test", killed)
+    monkeypatch.setattr(trainer._Training, "_test", killed)
     train(data_root, tmp_path / "run", epochs=1, resume=True)
     assert (tmp_path / "run" / "log.txt").read_text() == log
 
@@ -813,10 +815,32 @@ def test_no_target_where_one_is_needed_stops_it(data_root, tmp_path):
     with pytest.raises(InputError, match="no target in the 4 masks that choose the best epoch"):
         train(data_root, tmp_path / "run", selection="test")
     assert not (tmp_path / "run").exists()
-    next(masks.iterdir()).unlink()
-    with pytest.raises(InputError, match="no mask for"):  # not after days of training
+    first, second, *_ = sorted(masks.iterdir())
+    cv2.imwrite(str(second), np.zeros((9, 9), np.uint8))
+    with pytest.raises(InputError, match=f"{second.name}: 9x9 px, but its image has 48x40 px"):
+        train(data_root, tmp_path / "run")  # not after days of training
+    assert not (tmp_path / "run").exists()
+    first.unlink()
+    with pytest.raises(InputError, match="no mask for"):
         train(data_root, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_test_split_that_breaks_in_the_meantime_costs_nothing(data_root, tmp_path, monkeypatch):
+    mask = data_root / "tiny" / "test" / "masks" / "test0.png"
+    content, step = mask.read_bytes(), trainer.train_step
+
+    def breaking(*arguments):
+        mask.write_bytes(b"no image")
+        return step(*arguments)
+
+    monkeypatch.setattr(trainer, "train_step", breaking)
+    run = tmp_path / "run"
+    with pytest.raises(InputError, match=r"test0.png: .*; --resume .*run scores them then"):
+        train(data_root, run, epochs=1)
+    mask.write_bytes(content)
+    train(data_root, run, epochs=1, resume=True)
+    assert json.loads((run / "test.json").read_text())["epoch"] == 1
 
 
 def test_a_gradient_that_stays_infinite_in_fp16_stops_it(monkeypatch):
@@ -846,8 +870,20 @@ def test_a_loss_that_is_not_finite_stops_it_with_the_names(data_root, tmp_path, 
     with pytest.raises(InputError, match=message):
         train(data_root, tmp_path / "run")
     last = checkpoint.load(tmp_path / "run" / "last.pkl")
-    assert last.training["progress"]["epoch"] == 2
-    assert everything(last).isfinite().all()
+    assert (last.training["progress"]["epoch"], last.training["progress"]["step"]) == (2, 1)
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return step(*arguments)
+
+    calls.clear()
+    monkeypatch.setattr(trainer, "train_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(data_root, tmp_path / "good", save_minutes=0)
+    good = checkpoint.load(tmp_path / "good" / "last.pkl")
+    assert torch.equal(everything(last), everything(good))
 
 
 def test_a_batch_of_a_single_value_is_refused_before_anything_is_written(data_root, tmp_path):
