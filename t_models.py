@@ -54,7 +54,8 @@ def main() -> int:
         "--images",
         nargs="+",
         metavar="WHAT",
-        help="files, folders with all below them, patterns, videos, or the name of a data set",
+        help="files, folders with all below them, patterns, videos, or names of data sets, whose "
+        "images are then predicted as any others, at their own size",
     )
     parser.add_argument(
         "--data-root",
@@ -77,9 +78,9 @@ def main() -> int:
         "--image-size",
         type=side_or_0,
         metavar="N",
-        help="resize images to N x N, the paper's is 256; maps of a data set stay of this size, "
-        "those of --images are brought back. 0: do not (default: as the weights were trained for "
-        "a data set, else 0)",
+        help="resize images to N x N, the paper's is 256; outputs of --dataset, boxes, too, stay "
+        "of this size, those of --images are brought back. 0: do not (default: as the weights were "
+        "trained for --dataset, else 0)",
     )
     parser.add_argument(
         "--range",
@@ -141,10 +142,9 @@ def main() -> int:
     group = Group(arguments.device, timeout=timedelta(days=7))
 
     data_root = arguments.data_root or DATA_ROOT
-    name = arguments.dataset or _dataset_among(arguments.images, data_root)
-    if name is None and arguments.images:
-        return _predict_files(arguments, group)
-    dataset = None
+    if arguments.images:
+        return _predict_files(arguments, data_root, group)
+    name, dataset = arguments.dataset, None
     if name is not None:
         with group.leader_first():  # the built-in scenes may be written
             dataset = choose_dataset(name, data_root)
@@ -176,17 +176,24 @@ def main() -> int:
     return _report(outcome, job, group, job.kinds)
 
 
-def _predict_files(arguments: Namespace, group: Group) -> int:
-    if arguments.split is not None:
+def _predict_files(arguments: Namespace, data_root: Path, group: Group) -> int:
+    inputs, split = list(arguments.images), arguments.split or "test"
+    sets: dict[int, str] = {}  # the inputs that are names of data sets
+    for i, text in enumerate(inputs):
+        if name := _dataset_meant(text, data_root):
+            with group.leader_first():
+                dataset = choose_dataset(name, data_root)
+            inputs[i], sets[i] = str(dataset / split / "images"), dataset.name
+    if arguments.split is not None and not sets:
         raise InputError("--split is for data sets; name the files themselves")
-    sources = find_sources(arguments.images, without=arguments.results)
-    folder = arguments.results / title(arguments.images)
-    if read_record(folder) or str(folder.resolve()) in origins(arguments.images):
+    sources = find_sources(inputs, without=arguments.results)
+    folder = arguments.results / (f"{sets[0]}_{split}" if 0 in sets else title(inputs))
+    if read_record(folder) or str(folder.resolve()) in origins(inputs):
         raise InputError(
             f"{folder}: holds the images themselves, or the maps of a data set; choose another "
             "folder with --results"
         )
-    weights = arguments.weights or checkpoint.photo_weights()
+    weights = arguments.weights or checkpoint.photo_weights(next(iter(sets.values()), None))
     predictor = _predictor(
         arguments,
         weights,
@@ -194,7 +201,7 @@ def _predict_files(arguments: Namespace, group: Group) -> int:
         level_range=arguments.range or "auto",
         size=arguments.image_size or 0,
     )
-    job = Job(folder, origins=origins(arguments.images), **_job_options(arguments))
+    job = Job(folder, origins=origins(inputs), **_job_options(arguments))
     if group.leads:
         if (side := predictor.network.info.get("image_size")) and arguments.image_size is None:
             print(
@@ -209,15 +216,13 @@ def _predict_files(arguments: Namespace, group: Group) -> int:
     return _report(outcome, job, group, (*written, "video", "boxes") if has_videos else written)
 
 
-def _dataset_among(images: list[str] | None, data_root: Path) -> str | None:
-    """The data set that ``--images`` names, if it names one and no file."""
+def _dataset_meant(text: str, data_root: Path) -> str | None:
+    """The data set that an input names, if it names one and no file."""
     # os.path: False, too, where it cannot be said; what is wrong there, find_sources tells
-    if not images or len(images) > 1 or os.path.exists(images[0]):
-        return None
-    if set(images[0]) & set("*?[/\\."):  # a pattern or a path, but not of a file that is there
+    if os.path.exists(text) or set(text) & set("*?[/\\."):  # a pattern, or a path to nowhere
         return None
     names = (*list_datasets(data_root), BUILTIN)
-    return next((name for name in names if same_name(name, images[0])), None)
+    return next((name for name in names if same_name(name, text)), None)
 
 
 def _predictor(arguments: Namespace, weights: Path, group: Group, **options) -> Predictor:

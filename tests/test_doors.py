@@ -443,10 +443,20 @@ def test_weights_for_resized_images_say_so(trained, door, data_root):
 
 
 def test_one_name_may_mean_a_data_set(trained, door, refused, data_root):
-    code, out, _ = door("t_models", "--images", "TINY", "--data-root", data_root)
-    assert code == 0 and Path("results/tiny/predictions.json").is_file()
     images = data_root / "tiny" / "test" / "images"
+    (images / "test9.png").write_bytes(b"no image")  # in a photograph's way, passed over
+    options = ("--data-root", data_root, "--range", "percentile", "--image-size", "32")
+    code, out, err = door("t_models", "--images", "TINY", *options, "--save", "mask", "boxes")
+    assert code == 1 and "best.pkl: predicting 5 files" in out and "test9.png" in err
+    predicted = sorted(Path("results/tiny_test/mask").iterdir())
+    assert [path.stem for path in predicted] == [f"test{i}" for i in range(4)]
+    assert read_levels(predicted[0]).shape == read_levels(images / "test0.png").shape
+    (images / "test9.png").unlink()
+    both = ("tiny", data_root / "tiny" / "test" / "images" / "test0.png", "--split", "trainval")
+    code, out, err = door("t_models", "--images", *both, "--data-root", data_root)
+    assert code == 0 and len(list(Path("results/tiny_trainval/mat").iterdir())) == 13, err
     shutil.copytree(images, "tiny")  # a folder goes first, but not over the maps of a data set
+    door("t_models", "--data-root", data_root)
     assert "or the maps of a data set" in refused("t_models", "--images", "tiny")
     assert "no such file, folder or data set" in refused("t_models", "--images", "lion")
     assert re.search("cannot be read|no such", refused("t_models", "--images", "a" * 300 + ".png"))

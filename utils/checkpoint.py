@@ -92,13 +92,15 @@ def newest_weights(dataset: str | None) -> Path:
     return found
 
 
-def photo_weights() -> Path:
-    """`newest_weights` for images of no data set: those of the built-in scenes come last.
+def photo_weights(dataset: str | None = None) -> Path:
+    """`newest_weights` for any images: of a data set, if they are its own and there are some, else
+    of any other, those of the built-in scenes last.
 
     Raises:
         InputError: there are none at all.
     """
-    return _newest(lambda name: not same_name(name, BUILTIN)) or newest_weights(None)
+    own = _newest(lambda name: same_name(name, dataset)) if dataset else None
+    return own or _newest(lambda name: not same_name(name, BUILTIN)) or newest_weights(None)
 
 
 def data_root_of(weights: Path) -> Path:

@@ -121,6 +121,8 @@ def test_of_shipped_weights_those_of_sirst_are_for_all_images(tmp_path, monkeypa
         path.parent.mkdir(parents=True)
         path.write_bytes(b"")
         assert checkpoint.photo_weights() == Path("Weight", first, "best.pkl")
+        assert checkpoint.photo_weights(name) == path  # but for its own
+        assert checkpoint.photo_weights("another") == checkpoint.photo_weights()
         assert checkpoint.newest_weights(name) == path
 
 

@@ -25,6 +25,7 @@ class Detection(NamedTuple):
     peak: float  # largest probability
     mean: float  # mean probability
     contrast: float  # mean grey level less that of the surroundings, both in [0, 1]
+    peak_logit: float  # of the largest probability: it ranks those that are all but 1
 
 
 def detect(
@@ -61,26 +62,27 @@ def detect(
             *centroids[k].tolist(),
             *boxes[k, :4].tolist(),
             int(areas[k]),
-            float(peaks[k]),
+            float(expit(peaks[k])),
             float(sums[k] / areas[k]),
             _contrast(levels, limits, labels, mask, k, *boxes[k, :4].tolist()),
+            float(peaks[k]),
         )
         for k in np.flatnonzero(kept).tolist()
     ]
-    return mask, sorted(found, key=lambda d: (-d.peak, d.top, d.left))
+    return mask, sorted(found, key=lambda d: (-d.peak_logit, d.top, d.left))
 
 
 def _probabilities(
     logits: np.ndarray, labels: np.ndarray, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Largest and summed probability of each label."""
-    peaks, sums = np.zeros(count), np.zeros(count)
+    """Largest logit and summed probability of each label."""
+    peaks, sums = np.full(count, -np.inf), np.zeros(count)
     for rows in row_blocks(logits):
         part = labels[rows]
         inside = part > 0
-        k, probability = part[inside], expit(logits[rows][inside].astype(np.float64))
-        np.maximum.at(peaks, k, probability)
-        sums += np.bincount(k, probability, count)
+        k, values = part[inside], logits[rows][inside].astype(np.float64)
+        np.maximum.at(peaks, k, values)
+        sums += np.bincount(k, expit(values), count)
     return peaks, sums
 
 

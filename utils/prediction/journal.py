@@ -259,7 +259,7 @@ def _write_tables(folder: Path, entries: list[Entry]) -> None:
         }
         | {
             key: detection[key]
-            for key in ("area", "peak", "mean", "contrast", "frame", "time")
+            for key in ("area", "peak", "mean", "contrast", "peak_logit", "frame", "time")
             if key in detection
         }
         for entry, detection in found

@@ -20,9 +20,17 @@ def test_what_is_said_about_a_component():
     assert (first.x, first.y, first.area) == (21.5, 11, 12)
     assert (first.left, first.top, first.width, first.height) == (20, 10, 4, 3)
     assert first.peak == pytest.approx(expit(3)) and second.peak == pytest.approx(expit(0.5))
+    assert (first.peak_logit, second.peak_logit) == (3, 0.5)
     assert first.mean == pytest.approx((expit(3) + 11 * expit(1)) / 12)
     assert first.contrast == pytest.approx(51 / 255) and second.contrast == pytest.approx(0)
     assert mask.dtype == bool and mask.sum() == 13
+
+
+def test_the_surest_comes_first_where_all_are_certain():
+    logits = np.full((9, 9), -5, np.float32)
+    logits[1, 1], logits[3, 3], logits[5, 5] = 60, 250, 90
+    found = detect(logits, np.zeros((9, 9), np.float32), (0, 1), 0.5, 1)[1]
+    assert [(d.peak, d.peak_logit) for d in found] == [(1, 250), (1, 90), (1, 60)]
 
 
 def test_threshold_and_area():
