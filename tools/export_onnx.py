@@ -4,10 +4,12 @@ python tools/export_onnx.py --weights best.pkl --output msconet.onnx
 python t_models.py --weights msconet.onnx --images photo.png
 """
 
+import copy
 import json
+import logging
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext, suppress
 from itertools import islice
 from pathlib import Path
@@ -59,26 +61,34 @@ def main() -> None:
         raise InputError(f"--output {arguments.output}: name a file that ends in .onnx")
     weights = arguments.weights or checkpoint.newest_weights(None)
     loaded = checkpoint.load(weights)
-    images = [*_scenes(), *_photos(arguments.images, weights, loaded.info)]
+    images = dict([*_scenes(), *_photos(arguments.images, weights, loaded.info)])
     model = export(loaded.net, loaded.info, loaded.sha256)
-    difference = compare(model, loaded.net, images)
-    if not difference <= TOLERANCE:
-        raise InputError(f"{weights}: ONNX Runtime's probabilities are off by {difference:.1e}")
+    differences = compare(model, loaded.net, list(images.values()))
+    for (name, image), difference in zip(images.items(), differences, strict=True):
+        # where float32 itself is less exact, as in steep clutter, nothing can agree better
+        if not difference <= TOLERANCE and not difference <= 2 * rounding(loaded.net, image):
+            raise InputError(
+                f"{weights}: on {name} ONNX Runtime's probabilities are off by {difference:.1e}; "
+                "nothing is written"
+            )
     write_bytes(arguments.output, model)
     print(
-        f"{arguments.output}: probabilities within {difference:.1e} of PyTorch's on {len(images)} "
+        f"{arguments.output}: probabilities within {max(differences):.1e} of PyTorch's on "
+        f"{len(images)} "
         f"images, {len(images) - len(_CHECKED)} of them from files"
     )
 
 
-def _scenes() -> Iterator[np.ndarray]:
+def _scenes() -> Iterator[tuple[str, np.ndarray]]:
     for seed, (height, width) in enumerate(_CHECKED):
         scene = make_scene(seed, max(height, 64), max(width, 64)).image
-        yield unit_interval(scene)[:height, :width]
+        yield f"a made scene of {width}x{height} px", unit_interval(scene)[:height, :width]
 
 
-def _photos(inputs: list[str] | None, weights: Path, info: dict) -> Iterator[np.ndarray]:
-    """(H, W) float32 in [0, 1]; of the default ones, those that can be read."""
+def _photos(
+    inputs: list[str] | None, weights: Path, info: dict
+) -> Iterator[tuple[str, np.ndarray]]:
+    """(H, W) float32 in [0, 1], by name; of the default ones, those that can be read."""
     folder = checkpoint.data_root_of(weights) / info.get("dataset", "") / "test" / "images"
     unasked = suppress(InputError) if inputs is None else nullcontext()
     sources = []
@@ -86,7 +96,7 @@ def _photos(inputs: list[str] | None, weights: Path, info: dict) -> Iterator[np.
         sources = find_sources([str(folder)] if inputs is None else inputs)
     for source in islice((s for s in sources if not s.is_video), _IMAGES):
         with unasked:
-            yield stretched(read_photo(source.path)[:_SIDE, :_SIDE], "auto")
+            yield str(source.path), stretched(read_photo(source.path)[:_SIDE, :_SIDE], "auto")
 
 
 class _Maps(nn.Module):
@@ -119,6 +129,7 @@ def export(net: MSCoNet, info: dict, weights_sha256: str) -> bytes:
     if not hasattr(torch.export.Dim, "DYNAMIC"):
         raise InputError(f"PyTorch {torch.__version__} exports no free sizes; 2.7 and later do")
     dynamic = torch.export.Dim.DYNAMIC
+    logging.getLogger("onnxscript").setLevel(logging.ERROR)  # what it does not fold, it leaves
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
@@ -144,9 +155,10 @@ def export(net: MSCoNet, info: dict, weights_sha256: str) -> bytes:
     return model.SerializeToString()
 
 
-def compare(model: bytes, net: MSCoNet, images: list[np.ndarray]) -> float:
+@torch.inference_mode()
+def compare(model: bytes, net: MSCoNet, images: list[np.ndarray]) -> list[float]:
     """The largest difference of a probability, or of the background relative to its own size,
-    between ONNX Runtime and PyTorch; NaN where there is one.
+    between ONNX Runtime and PyTorch, of each image; NaN where there is one.
 
     Args:
         model: what `export` made.
@@ -154,18 +166,30 @@ def compare(model: bytes, net: MSCoNet, images: list[np.ndarray]) -> float:
         images: (H, W) float32 in [0, 1].
     """
     runtime = onnx_session(model)
-    differences = [0.0]
-    for image in images:
-        batch = np.stack([image, image[::-1, ::-1]])[:, None]
-        target, background = runtime.run(["target", "background"], {"images": batch})
-        with torch.inference_mode():
-            expected = net(torch.from_numpy(batch))
-        difference = torch.from_numpy(target).sigmoid() - expected.target.sigmoid()
-        differences.append(difference.abs().max())
-        size = expected.background.abs().max().clamp(min=1)
-        difference = (torch.from_numpy(background) - expected.background) / size
-        differences.append(difference.abs().max())
-    return float(np.max(differences))  # max() would pass over NaN
+    differences = []
+    for batch in map(_turned, images):
+        found = runtime.run(["target", "background"], {"images": batch.numpy()})
+        differences.append(_difference([*map(torch.from_numpy, found)], net(batch)))
+    return differences
+
+
+@torch.inference_mode()
+def rounding(net: MSCoNet, image: np.ndarray) -> float:
+    """The same difference between PyTorch in float32 and in float64."""
+    batch = _turned(image)
+    return _difference(net(batch), copy.deepcopy(net).double()(batch.double()))
+
+
+def _turned(image: np.ndarray) -> Tensor:
+    """(2, 1, H, W): an image, and the same upside down."""
+    return torch.from_numpy(np.stack([image, image[::-1, ::-1]])[:, None])
+
+
+def _difference(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
+    """Of targets (logits) and backgrounds, the first two of each."""
+    target = found[0].sigmoid() - expected[0].sigmoid()
+    size = expected[1].abs().max().clamp(min=1)
+    return float(torch.cat([target, (found[1] - expected[1]) / size]).abs().max())
 
 
 if __name__ == "__main__":
