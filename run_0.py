@@ -12,22 +12,20 @@ torchrun --nproc_per_node=4 run_0.py --dataset NUDT-SIRST --batch-size 32
 import argparse
 from contextlib import suppress
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 
-from model.backend import LEAST_CAPABILITY
 from utils import checkpoint
 from utils.data.catalogue import BUILTIN
 from utils.memory import memory_errors
 from utils.options import InputError, Parser, non_negative, non_negative_float, run_door
-from utils.precision import PRECISIONS, choose_precision
+from utils.precision import PRECISIONS
 from utils.training.distributed import TrainingGroup
 from utils.training.plan import new_plan, resumed_plan
 from utils.training.recipes import AUTO, BEGINS_WITH, add_options, given_options
 from utils.training.record import list_runs, new_run_folder
-from utils.training.runtime import Runtime
+from utils.training.runtime import choose_runtime
 from utils.training.step import fitting
 from utils.training.trainer import train
 
@@ -135,21 +133,6 @@ def main() -> None:
     if arguments.finish and not arguments.resume:
         raise InputError("--finish: name the run that it ends, with --resume")
     group = TrainingGroup(arguments.device)
-    device = group.device
-    triton = device.type == "cuda" and find_spec("triton") is not None
-    if arguments.kernels and device.type != "cuda":
-        raise InputError("--kernels: for a GPU; leave it out")
-    for option in ("compile", "kernels"):
-        if getattr(arguments, option) and device.type == "cuda" and not triton:
-            raise InputError(f"--{option}: needs the package triton, which is not there")
-    if triton and torch.cuda.get_device_capability(device) < LEAST_CAPABILITY:
-        if arguments.kernels:
-            least = ".".join(map(str, LEAST_CAPABILITY))
-            raise InputError(f"--kernels: needs a GPU of compute capability {least}; leave it out")
-        arguments.kernels = False
-    workers = arguments.workers
-    if workers is None:
-        workers = 4 if device.type == "cuda" else 0
     with group.leader_first():
         if arguments.resume:
             plan = resumed_plan(arguments.resume, arguments.data_root)
@@ -167,17 +150,14 @@ def main() -> None:
             precision = "pytorch"  # as the paper's
         if cache is not None:
             cache = plan.dataset / "cache" if cache is True else cache / plan.dataset.name
-        precision = choose_precision(precision, device)
-        graph = device.type == "cuda" and group.world == 1 and precision != "fp16"
-        if arguments.graph and not graph:
-            raise InputError("--graph: for one GPU, and not in fp16; leave it out")
-        runtime = Runtime(
-            device,
-            workers,
-            precision,
-            arguments.compile,
-            graph=graph and arguments.graph is not False,
-            kernels=triton and arguments.kernels is not False,
+        runtime = choose_runtime(
+            group.device,
+            world=group.world,
+            workers=arguments.workers,
+            precision=precision,
+            compiled=arguments.compile,
+            graph=arguments.graph,
+            kernels=arguments.kernels,
             save_minutes=arguments.save_minutes,
             cache=cache,
         )

@@ -27,7 +27,8 @@ def use_kernels(device: torch.device | None) -> None:
         from . import kernels
 
         if device.type == "cuda" and torch.cuda.get_device_capability(device) < LEAST_CAPABILITY:
-            raise RuntimeError("they need a GPU of compute capability 8.0 or later")
+            least = ".".join(map(str, LEAST_CAPABILITY))
+            raise RuntimeError(f"they need a GPU of compute capability {least} or later")
         kernels.check(device)
     except Exception as error:  # Triton, its compiler and the driver have many of their own
         raise RuntimeError(str(error).strip().split("\n")[0]) from error

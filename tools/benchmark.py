@@ -1,7 +1,7 @@
 """Measure speed and memory: ratios of two ways to do the same work, in one run.
 
 python tools/benchmark.py inference  the network, against its equations written plainly
-python tools/benchmark.py training   a training step, against the same
+python tools/benchmark.py training   a training step, against the same; on a GPU, as run_0.py takes it, too
 python tools/benchmark.py metrics    scoring, against the published protocol's loops
 python tools/benchmark.py data       an epoch's images from a cache, against their files
 """
@@ -12,6 +12,7 @@ import statistics
 import sys
 import tempfile
 import tracemalloc
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,8 @@ def inference(runs: int, quick: bool) -> Figures:
             "plain": lambda w=weights, x=images: list(equations(w, x)),
             "PyTorch": lambda net=fast, x=images: net.target(x),
         }
+        if device.type == "cuda":
+            ways["t_models.py"] = lambda net=fast, x=images: _autocast(net, x)
         if stages == STAGES and device.type == "cpu":  # where its session computes
             # exports are slow: one serves all sizes and batches
             runtime = runtime or _onnx(net)
@@ -104,7 +107,35 @@ def inference(runs: int, quick: bool) -> Figures:
             seconds = alternate(ways, runs, waiting(device))
         case = f"{size}x{size}, batch {batch}, K = {stages}"
         yield f"largest difference of a logit, {case}", float(difference.abs().max())
+        yield from _peaks(_pass_memory, ["plain", "PyTorch"], (size, batch, stages), case)
         yield from _compared(seconds, case)
+
+
+def _pass_memory(way: str, size: int, batch: int, stages: int) -> float:
+    """The most memory that predicting a batch takes, MiB."""
+    import torch
+
+    from model.inference import accelerate
+    from utils.options import choose_device
+
+    device = choose_device("auto")
+    net = _network(stages).eval().to(device)
+    weights, fast = net.state_dict(), accelerate(net)
+    images = torch.rand(batch, 1, size, size, device=device)
+
+    @torch.inference_mode()
+    def work() -> None:
+        deque(equations(weights, images), maxlen=1) if way == "plain" else fast.target(images)
+
+    return peak_mib(work, device)
+
+
+def _autocast(net: Any, images: Any) -> Any:
+    """The target maps in the precision that `t_models.py` takes on a GPU."""
+    from utils.precision import autocast, choose_precision
+
+    with autocast(images.device, choose_precision("auto", images.device)):
+        return net.target(images)
 
 
 def training(runs: int, quick: bool) -> Figures:
@@ -115,20 +146,24 @@ def training(runs: int, quick: bool) -> Figures:
     yield from _machine(device)
     cases = [(128, 8, STAGES), (SIZE, 8, STAGES)]
     cases += [(128, batch, STAGES) for batch in (1, 4)] + [(128, 8, stages) for stages in (1, 9)]
+    ways = ["plain", "PyTorch"]
+    if device.type == "cuda":  # which the others use in float32, step by step
+        ways.append("run_0.py")
     for size, batch, stages in [(64, 2, 1)] if quick else cases:
         case = f"step, {size}x{size}, batch {batch}, K = {stages}"
-        peaks = {
-            way: in_own_process(_step_memory, way, size, batch, stages)
-            for way in ("plain", "PyTorch")
-        }
-        for way, peak in peaks.items():
-            if not math.isnan(peak):  # only Linux tells
-                yield f"peak MiB, {case}, {way}", peak
-        ratio = peaks["PyTorch"] / peaks["plain"]
-        if not math.isnan(ratio):
-            yield f"peak memory of plain's, {case}", ratio
-        steps = {way: _step(way, size, batch, stages) for way in peaks}
+        yield from _peaks(_step_memory, ways, (size, batch, stages), case)
+        steps = {way: _step(way, size, batch, stages) for way in ways}
         yield from _compared(alternate(steps, runs, waiting(device)), case)
+
+
+def _peaks(measure: Callable[..., float], ways: list[str], case: tuple, name: str) -> Figures:
+    """The most memory that each way takes, and the share of the first."""
+    peaks = {way: in_own_process(measure, way, *case) for way in ways}
+    for way, peak in peaks.items():
+        if not math.isnan(peak):  # only Linux tells
+            yield f"peak MiB, {name}, {way}", peak
+            if way != ways[0]:
+                yield f"peak memory of {ways[0]}'s, {name}, {way}", peak / peaks[ways[0]]
 
 
 def _step(way: str, size: int, batch: int, stages: int) -> Callable[[], Any]:
@@ -140,6 +175,11 @@ def _step(way: str, size: int, batch: int, stages: int) -> Callable[[], Any]:
     from utils.training.losses import soft_iou
 
     device = choose_device("auto")
+    images = torch.rand(batch, 1, size, size)
+    masks = (images > 0.999).float()
+    if way == "run_0.py":
+        return _own_step(device, stages, images, masks)
+    images, masks = images.to(device), masks.to(device)
     net = _network(stages).train().to(device, memory_format=torch.channels_last)
     names = [name for name, _ in net.named_parameters()]
     weights = {k: v.detach().clone() for k, v in net.state_dict().items()}
@@ -148,8 +188,6 @@ def _step(way: str, size: int, batch: int, stages: int) -> Callable[[], Any]:
     else:
         parameters = list(net.parameters())
     optimizer = torch.optim.Adam(parameters)
-    images = torch.rand(batch, 1, size, size, device=device)
-    masks = (images > 0.999).float()
 
     def step() -> None:
         if way == "plain":
@@ -160,6 +198,25 @@ def _step(way: str, size: int, batch: int, stages: int) -> Callable[[], Any]:
         (soft_iou(target, masks) + 0.1 * mse_loss(reconstruction, images)).backward()
         optimizer.step()
 
+    return step
+
+
+def _own_step(device: Any, stages: int, images: Any, masks: Any) -> Callable[[], Any]:
+    """A step as `run_0.py` takes it where no option says how."""
+    from utils.training.distributed import TrainingGroup
+    from utils.training.recipes import Recipe
+    from utils.training.runtime import choose_runtime
+    from utils.training.step import Replayed, Trainee, train_step
+
+    runtime, recipe = choose_runtime(device), Recipe(stages=stages)
+    runtime.prepare()
+    trainee = Trainee(recipe, runtime, TrainingGroup.alone(), per_epoch=1)
+
+    def step() -> float:
+        return train_step(trainee, recipe, runtime, images, masks)["loss"]
+
+    for _ in range(Replayed.EAGER + 1):  # the last is captured as a graph, where one serves
+        step()
     return step
 
 

@@ -4,6 +4,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from tools import benchmark
 
 SCRIPT = Path(__file__).parents[2] / "tools" / "benchmark.py"
 
@@ -18,6 +21,12 @@ def test_it_measures_and_writes(tmp_path, subject):
     found = json.loads((tmp_path / "b.json").read_text())
     assert len(shown.stdout.splitlines()) == len(found)
     assert all(value > 0 for value in found.values() if isinstance(value, float))
+
+
+def test_a_step_is_one_of_training():
+    images = torch.rand(2, 1, 64, 64)
+    step = benchmark._own_step(torch.device("cpu"), 1, images, (images > 0.9).float())
+    assert step() != step()  # on the same images
 
 
 def test_an_unknown_subject():

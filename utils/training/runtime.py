@@ -5,17 +5,18 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from model.backend import use_kernels
+from model.backend import LEAST_CAPABILITY, use_kernels
 
 from ..memory import memory_errors
 from ..options import InputError
-from ..precision import autocast, set_products
+from ..precision import autocast, choose_precision, set_products
 
 _LARGEST_BATCH = 1024  # images that --batch-size auto tries
 
@@ -54,6 +55,53 @@ class Runtime:
         if self.device.type == "cuda":
             return f"{torch.cuda.get_device_name(self.device)}, {self.precision}"
         return f"{torch.get_num_threads()} threads, {allocator()}, {self.precision}"
+
+
+def choose_runtime(
+    device: torch.device,
+    *,
+    world: int = 1,
+    workers: int | None = None,
+    precision: str = "auto",
+    compiled: bool = False,
+    graph: bool | None = None,
+    kernels: bool | None = None,
+    save_minutes: float = 10.0,
+    cache: Path | None = None,
+) -> Runtime:
+    """What is asked for; where nothing is (None, or ``auto``), what a device is fastest with.
+
+    Args:
+        world: processes that train together.
+
+    Raises:
+        InputError: an option that this device cannot follow.
+    """
+    on_gpu = device.type == "cuda"
+    triton = on_gpu and find_spec("triton") is not None
+    if kernels and not on_gpu:
+        raise InputError("--kernels: for a GPU; leave it out")
+    for name, wanted in (("compile", compiled), ("kernels", kernels)):
+        if wanted and on_gpu and not triton:
+            raise InputError(f"--{name}: needs the package triton, which is not there")
+    capable = triton and torch.cuda.get_device_capability(device) >= LEAST_CAPABILITY
+    if kernels and not capable:
+        least = ".".join(map(str, LEAST_CAPABILITY))
+        raise InputError(f"--kernels: needs a GPU of compute capability {least}; leave it out")
+    precision = choose_precision(precision, device)
+    graphs = on_gpu and world == 1 and precision != "fp16"
+    if graph and not graphs:
+        raise InputError("--graph: for one GPU, and not in fp16; leave it out")
+    return Runtime(
+        device,
+        (4 if on_gpu else 0) if workers is None else workers,
+        precision,
+        compiled,
+        graph=graphs and graph is not False,
+        kernels=capable and kernels is not False,
+        save_minutes=save_minutes,
+        cache=cache,
+    )
 
 
 def allocator() -> str:

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from utils.options import InputError
-from utils.training.runtime import largest_batch, memory_mib
+from utils.training import runtime
+from utils.training.runtime import choose_runtime, largest_batch, memory_mib
 
 CPU = torch.device("cpu")
 
@@ -28,6 +29,53 @@ def test_where_nothing_fits():
 
     with pytest.raises(InputError, match="does not hold a batch of 2"):
         largest_batch(step, least=2)
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """A device that says it is a GPU of a compute capability, with Triton installed or not."""
+
+    def pretend(capability, triton=True):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+        monkeypatch.setattr(runtime, "find_spec", lambda name: name if triton else None)
+        return torch.device("cuda")
+
+    return pretend
+
+
+def chosen(device, **asked):
+    found = choose_runtime(device, **asked)
+    return found.precision, found.workers, found.graph, found.kernels
+
+
+def test_what_a_device_is_fastest_with(gpu):
+    assert chosen(CPU) == ("fp32", 0, False, False)
+    assert chosen(gpu((9, 0))) == ("bf16", 4, True, True)
+    assert chosen(gpu((9, 0)), world=2) == ("bf16", 4, False, True)
+    assert chosen(gpu((9, 0), triton=False)) == ("bf16", 4, True, False)
+    assert chosen(gpu((7, 5))) == ("fp16", 4, False, False)
+    assert chosen(gpu((7, 5)), precision="fp32") == ("fp32", 4, True, False)
+    off = {"workers": 0, "precision": "fp32", "graph": False, "kernels": False}
+    assert chosen(gpu((9, 0)), **off) == ("fp32", 0, False, False)
+
+
+@pytest.mark.parametrize(
+    ("capability", "triton", "asked", "message"),
+    [
+        (None, False, {"kernels": True}, "--kernels: for a GPU"),
+        (None, False, {"graph": True}, "--graph: for one GPU"),
+        (None, False, {"precision": "fp16"}, "--precision fp16 needs a GPU"),
+        ((9, 0), False, {"kernels": True}, "--kernels: needs the package triton"),
+        ((9, 0), False, {"compiled": True}, "--compile: needs the package triton"),
+        ((7, 5), True, {"kernels": True}, "needs a GPU of compute capability 8.0"),
+        ((9, 0), True, {"precision": "fp16", "graph": True}, "not in fp16"),
+        ((9, 0), True, {"world": 2, "graph": True}, "for one GPU"),
+    ],
+)
+def test_what_a_device_cannot_do(gpu, capability, triton, asked, message):
+    device = gpu(capability, triton) if capability else CPU
+    with pytest.raises(InputError, match=message):
+        choose_runtime(device, **asked)
 
 
 def test_memory(monkeypatch):
