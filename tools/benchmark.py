@@ -1,7 +1,7 @@
 """Measure speed and memory: ratios of two ways to do the same work, in one run.
 
 python tools/benchmark.py inference  the network, against its equations written plainly
-python tools/benchmark.py training   a training step, against the same; on a GPU, as run_0.py takes it, too
+python tools/benchmark.py training   a training step, against the same; on a GPU also run_0.py's
 python tools/benchmark.py metrics    scoring, against the published protocol's loops
 python tools/benchmark.py data       an epoch's images from a cache, against their files
 """
@@ -330,8 +330,8 @@ def _epochs(folder: Path, side: int, count: int, runs: int) -> Figures:
     from utils.data.dataset import PairDataset
     from utils.data.manifest import manifest
     from utils.data.sampling import EpochBatches, TrainingView
+    from utils.training.images import training_transform
     from utils.training.recipes import RECIPES
-    from utils.training.trainer import training_transform
 
     for seed in range(count):
         scene = make_scene(seed, side, side)

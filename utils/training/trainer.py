@@ -1,21 +1,16 @@
 """The training loop."""
 
 import math
-import os
 import re
 import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -24,31 +19,24 @@ from model.inference import accelerate
 from model.msconet import STRIDE
 
 from .. import checkpoint
-from ..data.cache import CachedPairs
-from ..data.check import near_any
-from ..data.dataset import JoinedPairs, PairDataset
-from ..data.manifest import manifest
-from ..data.sampling import EpochBatches, TrainingView, hold_out
-from ..data.transforms import Jitter, Joint, Resize, Shift, TargetCrop, Transform, orientations
+from ..data.dataset import PairDataset
+from ..data.sampling import EpochBatches, TrainingView
 from ..files import some_names
 from ..metrics.counts import Counts, count, figures
 from ..metrics.maps import Map
 from ..metrics.report import one_line
 from ..options import InputError, Stopped, unheard
 from .distributed import TrainingGroup
+from .images import Images, select_images, sized, training_transform
 from .recipes import Recipe, recipe_from
 from .record import Record, read_config
 from .runtime import Runtime, memory_mib
+from .signals import Signals, leave_group, loaded
 from .step import Trainee, train_step
 
 EPOCH_SAVED = 30.0  # seconds after which the end of an epoch is worth a checkpoint
 PICTURES = 4  # validation images that are drawn for TensorBoard
 _COMPUTES_ON = re.compile(r"(cpu|cuda(:\d+)?): ")  # in log.txt
-_SIGNALS = [
-    getattr(signal, name)
-    for name in ("SIGINT", "SIGTERM", "SIGBREAK")  # the last: Ctrl-Break, of Windows
-    if hasattr(signal, name)
-]
 
 
 @dataclass
@@ -161,92 +149,6 @@ def train(
         training.finish()
 
 
-class Images(NamedTuple):
-    """Which images a run learns from, which choose its best epoch, and which it is scored on."""
-
-    samples: PairDataset
-    training: list[int]  # of samples
-    others: list[int]  # of samples, those of further data sets to train on
-    left_out: list[str]  # images of these that are nearly ones of validation or test
-    chosen_on: PairDataset
-    validation: list[int]  # of chosen_on; none: the last epoch counts
-    test: PairDataset | None
-    sha256: dict[str, str]  # entries of config.json: of all that the run learns from
-
-
-def select_images(
-    recipe: Recipe,
-    dataset: Path,
-    others: Sequence[Path],
-    runtime: Runtime,
-    group: TrainingGroup,
-) -> Images:
-    """The images of a data set, checked, and decoded where the runtime has a cache.
-
-    Those of further ones are for training alone; what is nearly an image of validation or test is
-    left out of them.
-
-    Raises:
-        InputError: a bad data set, or one without a target where the run needs one.
-    """
-    samples = PairDataset(dataset / "trainval", recipe.range)
-    test = PairDataset(dataset / "test", recipe.range) if (dataset / "test").is_dir() else None
-    sha256 = {"data_sha256": manifest(samples.pairs)}
-    if test and (recipe.selection == "test" or others):  # else it may come later
-        sha256["test_sha256"] = manifest(test.pairs)
-    elif others:  # what is trained on depends on it
-        sha256["test_sha256"] = "none"
-    if runtime.cache:
-        with group.leader_first():
-            samples = CachedPairs(samples, runtime.cache / "trainval.bin", sha256["data_sha256"])
-            if test and "test_sha256" in sha256:
-                test = CachedPairs(test, runtime.cache / "test.bin", sha256["test_sha256"])
-    areas = samples.check()
-    test_areas = test.check() if test else []
-    training, validation = list(range(len(samples))), list[int]()
-    chosen_on, chosen_areas = samples, areas
-    if recipe.selection == "test":
-        if test is None:
-            raise InputError(f"{dataset / 'test'}: no such folder; --selection test chooses on it")
-        chosen_on, chosen_areas = test, test_areas
-        validation = list(range(len(test)))
-    elif recipe.selection == "validation":
-        training, validation = hold_out(len(samples), recipe.val_fraction, recipe.seed)
-    if not any(areas[i] for i in training):
-        raise InputError(f"{dataset / 'trainval' / 'masks'}: every mask to train on is empty")
-    if validation and not any(chosen_areas[i] for i in validation):
-        raise InputError(
-            f"{dataset}: no target in the {len(validation)} masks that choose the best epoch; "
-            "another --seed or --val-fraction holds out others"
-        )
-    kept_out = [(chosen_on, i) for i in validation]
-    if test and recipe.selection != "test":
-        kept_out += [(test, i) for i in range(len(test))]
-    parts, further, left_out = [samples], list[int](), list[str]()
-    for other in others:
-        part = PairDataset(other / "trainval", recipe.range)
-        key = sha256[f"data_sha256 of {other.name}"] = manifest(part.pairs)
-        if runtime.cache:
-            with group.leader_first():
-                part = CachedPairs(part, runtime.cache / f"{other.name}-trainval.bin", key)
-        part.check()
-        start = sum(map(len, parts))
-        for i, near in enumerate(near_any(part, kept_out)):
-            if near:
-                left_out.append(f"{other.name}/{part.pairs[i].name}")
-            else:
-                further.append(start + i)
-        parts.append(part)
-    if others:
-        samples = JoinedPairs(parts)
-        if not further:
-            raise InputError(
-                f"--also {recipe.also}: every image is nearly one that {dataset.name} keeps for "
-                "validation or test; leave it out"
-            )
-    return Images(samples, training, further, left_out, chosen_on, validation, test, sha256)
-
-
 @dataclass
 class _Training:
     """A run under way."""
@@ -262,7 +164,7 @@ class _Training:
     progress: Progress
     about: dict[str, Any]  # what the checkpoints say of themselves
     record: Record
-    signals: "Signals"
+    signals: Signals
     saved_at: float = 0.0  # by the monotonic clock
 
     @property
@@ -327,7 +229,7 @@ class _Training:
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=self.runtime.device.type == "cuda",
-            worker_init_fn=_leave_group,
+            worker_init_fn=leave_group,
         )
         self.saved_at = time.monotonic()
         with tqdm(
@@ -365,7 +267,7 @@ class _Training:
         batches.epoch, batches.start = progress.epoch, progress.step
         began, first = time.perf_counter(), progress.step
         log = None
-        for images, masks, names in _loaded(loader, batches, self.view, self.signals):
+        for images, masks, names in loaded(loader, batches, self.view, self.signals):
             step = (progress.epoch - 1) * batches.per_epoch + progress.step
             # the step before is logged while the GPU computes this one
             values = train_step(self.trainee, self.recipe, self.runtime, images, masks, log)
@@ -486,64 +388,10 @@ def validate(net: MSCoNet, samples: PairDataset, indices: Sequence[int], recipe:
     net = accelerate(net)
     counts = Counts()
     for index in indices:
-        image, mask = _sized(samples, index, recipe)
+        image, mask = sized(samples, index, recipe)
         logits = net.target(image[None].to(device))
         counts += count(Map(logits[0, 0].float().cpu().numpy()), mask[0].numpy() > 0)
     return counts
-
-
-class Signals:
-    """While it is open, Ctrl-C, SIGTERM and Windows' Ctrl-Break are noted, not obeyed.
-
-    A second Ctrl-C a second later or more interrupts; a launcher may send the same signal twice.
-    """
-
-    def __init__(self) -> None:
-        self.received: int | None = None
-        self.time = 0.0
-
-    def __enter__(self) -> "Signals":
-        self.before = {}
-        if threading.current_thread() is threading.main_thread():
-            for number in _SIGNALS:
-                self.before[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.received is None:
-            self.received, self.time = number, time.monotonic()
-        elif number == signal.SIGINT and time.monotonic() - self.time >= 1:
-            raise KeyboardInterrupt
-
-
-def _leave_group(worker: int) -> None:
-    """In a process that loads images: Ctrl-C and a launcher's signals go to the process group, and
-    that which trains decides when to stop."""
-    if hasattr(os, "setpgid"):
-        os.setpgid(0, 0)
-    else:  # Windows
-        for number in _SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
-
-
-@contextmanager
-def _own_handler_of_children() -> Iterator[None]:
-    """Leave the handling of SIGCHLD as it was.
-
-    PyTorch's raises wherever the process is when a worker has died, in the middle of a step, too;
-    without it, the next batch is waited for a few seconds, and the error comes from there.
-    """
-    number = getattr(signal, "SIGCHLD", None)  # not on Windows
-    before = number and signal.getsignal(number)
-    try:
-        yield
-    finally:
-        if before is not None and threading.current_thread() is threading.main_thread():
-            signal.signal(number, before)
 
 
 def _resume(trainee: Trainee, recipe: Recipe, run: Path, images: Images) -> Progress:
@@ -561,70 +409,15 @@ def _resume(trainee: Trainee, recipe: Recipe, run: Path, images: Images) -> Prog
         raise InputError(f"{run / 'last.pkl'}: holds no state to resume from") from error
 
 
-def _loaded(
-    loader: DataLoader, batches: EpochBatches, view: TrainingView, signals: Signals
-) -> Iterator[tuple[Tensor, Tensor, list[str]]]:
-    """The batches of an epoch; what goes wrong in a worker becomes one line.
-
-    Where a signal that was sent to all processes has ended a worker, this process loads the batch:
-    other ranks may be in the step, and wait for this one before they look at the signal.
-    """
-    try:
-        with _own_handler_of_children():
-            iterator = iter(loader)
-    except OSError as error:
-        raise InputError(
-            f"--workers {loader.num_workers}: a process did not start ({error}); use fewer"
-        ) from error
-    for planned in batches:
-        try:
-            yield next(iterator)
-        except InputError as error:  # a worker's, with its traceback in the message
-            raise InputError(str(error).rstrip().rsplit("InputError: ", 1)[-1]) from None
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            if signals.received is not None:
-                yield loader.collate_fn([view[draw] for draw in planned])
-                continue
-            pairs = [view.samples.pairs[view.shown(draw)] for draw in planned]
-            files = ", ".join(str(pair.image) for pair in pairs)
-            raise InputError(
-                f"a process that loads images died at one of {files}; is there memory enough? "
-                "--workers 0 loads them in this process"
-            ) from error
-
-
-def _sized(samples: PairDataset, index: int, recipe: Recipe) -> tuple[Tensor, Tensor]:
-    image, mask, _ = samples[index]
-    size = recipe.resized_to
-    return Resize(size)(image, mask) if size else (image, mask)
-
-
 @torch.inference_mode()
 def _draw(record: Record, net: MSCoNet, images: Images, recipe: Recipe, step: int) -> None:
     """Side by side: image, mask, background, and the target map of every stage."""
     device = next(net.parameters()).device
     net = accelerate(net)
     for index in images.validation[:PICTURES]:
-        image, mask = _sized(images.chosen_on, index, recipe)
+        image, mask = sized(images.chosen_on, index, recipe)
         stages = list(net.stages(image[None].to(device)))
         maps = [image[None], mask[None], stages[-1].background.cpu()]
         maps += [stage.target.sigmoid().float().cpu() for stage in stages]
         tiles = torch.cat([m[0, 0] for m in maps], dim=1)
         record.picture(f"validation/{images.chosen_on.pairs[index].name}", tiles, step)
-
-
-def training_transform(recipe: Recipe) -> Transform:
-    """What a recipe does to each image and mask that it trains on."""
-    steps: list[Transform]
-    if size := recipe.resized_to:
-        steps = [Shift(recipe.shift, size)] if recipe.shift else []
-        steps.append(Resize(size))
-    else:
-        steps = [TargetCrop(recipe.crop_size, recipe.target_share, recipe.zoom)]
-    if recipe.augment:
-        steps += orientations()
-    if recipe.jitter:
-        steps.append(Jitter(recipe.jitter))
-    return Joint(*steps)

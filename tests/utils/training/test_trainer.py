@@ -554,18 +554,6 @@ def test_ctrl_c_saves_also_where_it_has_ended_the_reader_of_the_output(data_root
     assert checkpoint.load(tmp_path / "run" / "last.pkl").training["progress"]["step"] == 1
 
 
-def test_the_second_ctrl_c_interrupts_unless_it_is_the_first_once_more(monkeypatch):
-    now = [100.0]
-    monkeypatch.setattr(trainer.time, "monotonic", lambda: now[0])
-    signals = trainer.Signals()
-    for seconds, number in ((0, signal.SIGINT), (0.1, signal.SIGINT), (9, signal.SIGTERM)):
-        now[0] = 100 + seconds
-        signals._note(number, None)
-    assert signals.received == signal.SIGINT
-    with pytest.raises(KeyboardInterrupt):
-        signals._note(signal.SIGINT, None)
-
-
 def test_a_run_that_was_killed_before_it_saved_begins_again(data_root, tmp_path, monkeypatch):
     whole = everything(train(data_root, tmp_path / "whole"))
     with monkeypatch.context() as patch:
@@ -951,15 +939,6 @@ def test_signals_are_left_alone_outside_the_main_thread(data_root, tmp_path):
     thread.start()
     thread.join()
     assert not errors and (tmp_path / "run" / "best.pkl").exists()
-
-
-def test_only_a_shift_moves_whole_images():
-    mask = torch.zeros(1, 64, 64)
-    mask[0, 30:34, 30:34] = 1
-    for reach, moved in ((0, False), (8, True)):
-        transform = trainer.training_transform(Recipe(image_size=32, shift=reach))
-        seen = {transform(mask, mask)[1].numpy().tobytes() for _ in range(20)}
-        assert (len(seen) > 10) == moved
 
 
 def test_an_ablation_is_trained_and_kept_as_one(data_root, tmp_path):
