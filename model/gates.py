@@ -35,7 +35,8 @@ def gate_update(
         C = sigmoid(f) * carried + sigmoid(i) * tanh(g)
         clutter = out(epsilon * sigmoid(o) * tanh(C))
 
-    The backward pass computes the gates again; on the CPU it keeps the arguments and C alone.
+    On the CPU the forward pass keeps the arguments and C alone, and the backward pass computes the
+    gates again; on a GPU they are kept.
 
     Args:
         r: (N, 1, H, W), H and W at least 3.

@@ -328,7 +328,7 @@ def data(runs: int, quick: bool) -> Figures:
 def _epochs(folder: Path, side: int, count: int, runs: int) -> Figures:
     from utils.data.cache import CachedPairs
     from utils.data.dataset import PairDataset
-    from utils.data.manifest import manifest
+    from utils.data.manifest import data_sha256
     from utils.data.sampling import EpochBatches, TrainingView
     from utils.training.images import training_transform
     from utils.training.recipes import RECIPES
@@ -338,7 +338,7 @@ def _epochs(folder: Path, side: int, count: int, runs: int) -> Figures:
         write_bytes(folder / "images" / f"{seed}.png", encode_png(scene.image))
         write_bytes(folder / "masks" / f"{seed}.png", encode_png(scene.mask))
     files, path = PairDataset(folder), folder / "cache.bin"
-    key = manifest(files.pairs)
+    key = data_sha256(files.pairs)
     cached = CachedPairs(files, path, key)
     transform = training_transform(RECIPES["default"])
 
@@ -353,7 +353,7 @@ def _epochs(folder: Path, side: int, count: int, runs: int) -> Figures:
                 view[draw]
 
     ways = {
-        "SHA-256 of both files": lambda: manifest(files.pairs),
+        "SHA-256 of both files": lambda: data_sha256(files.pairs),
         "writing the cache": lambda: CachedPairs(files, _without(folder / "new.bin"), key),
         "reading, files": lambda: read(files),
         "reading, cache": lambda: read(cached),

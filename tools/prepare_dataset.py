@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from utils.data.augment import PER_IMAGE, PER_TARGET, augment
 from utils.data.catalogue import DATA_ROOT, count_warning, find_dataset
-from utils.data.check import check, manifest_file, table
+from utils.data.check import check, manifest, table
 from utils.data.contact import contact_sheet
 from utils.data.images import encode_png
 from utils.data.layouts import Division
@@ -140,7 +140,7 @@ def _check(folder: Path, output: Path | None) -> int:
         for line in lines:
             print(f"{kind}: {line}")
     output = output or folder
-    write_json(output / "manifest.json", manifest_file(report))
+    write_json(output / "manifest.json", manifest(report))
     written = "manifest.json"
     if report.images:
         sheet = contact_sheet([(image.title, image.pair) for image in report.images])

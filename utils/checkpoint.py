@@ -37,7 +37,7 @@ def save(path: Path, net: MSCoNet, info: dict[str, Any], training: dict[str, Any
     content = {"format": _FORMAT, "model": net.config, "weights": net.state_dict()}
     buffer = io.BytesIO()
     torch.save(content | {"info": info, "training": training}, buffer)
-    write_bytes(path, buffer.getvalue())
+    write_bytes(path, buffer.getbuffer())
 
 
 def load(path: str | Path) -> Checkpoint:

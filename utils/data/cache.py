@@ -25,7 +25,7 @@ class CachedPairs(PairDataset):
     Args:
         samples: what is cached.
         path: of the cache file. It is written where it is missing, damaged or of another key.
-        key: the samples' `manifest`, which tells a changed file.
+        key: the samples' `data_sha256`, which tells a changed file.
 
     Raises:
         InputError: a pair that cannot be read, a cache that cannot be written.

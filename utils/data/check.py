@@ -373,7 +373,7 @@ def _spread(values: Sequence[float]) -> str:
     return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
-def manifest_file(report: Report) -> dict[str, Any]:
+def manifest(report: Report) -> dict[str, Any]:
     """The content of manifest.json: what was found, and SHA-256 of every file.
 
     ``data_sha256`` is that of a run's config.json.

@@ -8,13 +8,13 @@ from ..files import read_errors
 from .dataset import Pair
 
 
-def manifest(pairs: Iterable[Pair]) -> str:
+def data_sha256(pairs: Iterable[Pair]) -> str:
     """SHA-256 over the names and the bytes of all images and masks."""
     return combined((p.name, file_sha256(p.image), file_sha256(p.mask)) for p in pairs)
 
 
 def combined(entries: Iterable[tuple[str, str, str]]) -> str:
-    """`manifest` from the name of each pair, and the SHA-256 of its image and of its mask."""
+    """`data_sha256` from the name of each pair, and the SHA-256 of its image and of its mask."""
     digest = hashlib.sha256()
     for name, *hashes in entries:
         digest.update(name.encode())

@@ -19,7 +19,7 @@ class TrainingView(Dataset):
 
     Args:
         samples: of which it shows some.
-        indices: those of which an epoch shows every one.
+        indices: those that an epoch shows, but for a last batch that is not full.
         transform: what is done to each.
         seed: of all that is random.
         others: those of which it shows as many again, drawn at random; empty: none.
@@ -54,7 +54,7 @@ class TrainingView(Dataset):
 
 
 class EpochBatches(Sampler):
-    """The batches of an epoch: every index once, in an order drawn from the seed and the epoch.
+    """The batches of an epoch: no index twice, in an order drawn from the seed and the epoch.
 
     Each of several processes gets its part of every batch, so that together they take the very
     batches that one process would take alone. Set ``epoch``, and ``start`` to go on within it.

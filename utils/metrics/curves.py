@@ -1,4 +1,4 @@
-"""Curves over all thresholds: ROC and precision-recall of pixels, FROC of targets.
+"""Curves over thresholds: ROC and precision-recall of pixels, FROC of targets, published ROC.
 
 Each kind is a set of sums of a fixed size, whatever the number of images.
 """

@@ -1,4 +1,7 @@
-"""Drawings of curves."""
+"""Drawings of curves.
+
+Matplotlib, which takes a second to load, is imported where it draws: processes that score do not.
+"""
 
 import io
 import warnings
@@ -6,8 +9,6 @@ from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.font_manager import fontManager
 
 from .evaluation import Evaluation
 
@@ -29,6 +30,8 @@ _AXES_OF_TARGETS = ("false positive rate of pixels", "touched targets", 1e-7)
 
 def draw(evaluations: Sequence[Evaluation], protocol: str) -> dict[str, bytes]:
     """PNG files by the name of the curve, the methods together in each."""
+    from matplotlib.figure import Figure
+
     results = [evaluation.results[protocol] for evaluation in evaluations]
     drawn = {}
     for curve in results[0].curves:
@@ -84,5 +87,7 @@ def _label(name: str) -> str:
 @cache
 def _families() -> list[str]:
     """Matplotlib's own font, and the first of this system with Chinese characters."""
+    from matplotlib.font_manager import fontManager
+
     installed = {font.name for font in fontManager.ttflist}
     return ["DejaVu Sans", *[name for name in _CHINESE if name in installed][:1]]

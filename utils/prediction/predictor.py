@@ -110,7 +110,7 @@ class Predictor:
     def __call__(self, image: np.ndarray) -> Result:
         """The result for an image of any size, in its own size.
 
-        Images of more than a megapixel are predicted in tiles.
+        Images of more than a megapixel are predicted in tiles, unless they are resized.
 
         Args:
             image: (H, W), or (H, W, 3 or 4) with blue first, as OpenCV reads it; of any real type.

@@ -9,7 +9,7 @@ from torch import Tensor
 from ..data.cache import CachedPairs
 from ..data.check import near_any
 from ..data.dataset import JoinedPairs, PairDataset
-from ..data.manifest import manifest
+from ..data.manifest import data_sha256
 from ..data.sampling import hold_out
 from ..data.transforms import Jitter, Joint, Resize, Shift, TargetCrop, Transform, orientations
 from ..options import InputError
@@ -48,9 +48,9 @@ def select_images(
     """
     samples = PairDataset(dataset / "trainval", recipe.range)
     test = PairDataset(dataset / "test", recipe.range) if (dataset / "test").is_dir() else None
-    sha256 = {"data_sha256": manifest(samples.pairs)}
+    sha256 = {"data_sha256": data_sha256(samples.pairs)}
     if test and (recipe.selection == "test" or others):  # else it may come later
-        sha256["test_sha256"] = manifest(test.pairs)
+        sha256["test_sha256"] = data_sha256(test.pairs)
     elif others:  # what is trained on depends on it
         sha256["test_sha256"] = "none"
     if runtime.cache:
@@ -82,7 +82,7 @@ def select_images(
     parts, further, left_out = [samples], list[int](), list[str]()
     for other in others:
         part = PairDataset(other / "trainval", recipe.range)
-        key = sha256[f"data_sha256 of {other.name}"] = manifest(part.pairs)
+        key = sha256[f"data_sha256 of {other.name}"] = data_sha256(part.pairs)
         if runtime.cache:
             with group.leader_first():
                 part = CachedPairs(part, runtime.cache / f"{other.name}-trainval.bin", key)

@@ -11,7 +11,7 @@ from utils.data import cache
 from utils.data.cache import CachedPairs
 from utils.data.dataset import PairDataset
 from utils.data.images import encode_png
-from utils.data.manifest import manifest
+from utils.data.manifest import data_sha256
 from utils.options import InputError
 
 
@@ -31,7 +31,7 @@ def samples(tmp_path):
 
 
 def cached(samples, path):
-    return CachedPairs(samples, path, manifest(samples.pairs))
+    return CachedPairs(samples, path, data_sha256(samples.pairs))
 
 
 def equal(a, b):

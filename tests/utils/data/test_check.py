@@ -5,7 +5,7 @@ import pytest
 from utils.data.check import (
     NEAR,
     check,
-    manifest_file,
+    manifest,
     near_any,
     near_pairs,
     perceptual_hash,
@@ -15,7 +15,7 @@ from utils.data.check import (
 from utils.data.contact import contact_sheet
 from utils.data.dataset import PairDataset
 from utils.data.images import encode_png
-from utils.data.manifest import file_sha256, manifest
+from utils.data.manifest import data_sha256, file_sha256
 from utils.data.scenes import make_scene
 
 
@@ -57,11 +57,11 @@ def test_a_good_set(folder):
 
 
 def test_the_manifest(folder):
-    content = manifest_file(check(folder))
+    content = manifest(check(folder))
     assert len(content["files"]) == 10
     assert content["files"]["test/masks/4.png"] == file_sha256(folder / "test/masks/4.png")
     for split in ("trainval", "test"):
-        assert content["data_sha256"][split] == manifest(PairDataset(folder / split).pairs)
+        assert content["data_sha256"][split] == data_sha256(PairDataset(folder / split).pairs)
 
 
 def remove_mask(folder):
