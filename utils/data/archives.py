@@ -124,7 +124,7 @@ def _opened(archive: Path, folder: Path) -> Iterator[Iterator[_Member]]:
 
 def _damaged(archive: Path) -> InputError:
     return InputError(
-        f"{archive}: damaged, or neither .zip nor .tar; download it again, or unpack it yourself"
+        f"{archive}: damaged, or none of .zip, .tar, .tar.gz; download it again, or unpack it"
     )
 
 

@@ -456,6 +456,7 @@ def _annotate(predictor: Predictor, source: Source, job: Job, quiet: bool) -> En
         "width": width,
         "height": height,
         "frames": len(limits),
+        "frames_stated": video.count,  # by the file: more, where it is cut off
         "fps": video.fps,
         "limits": limits[0] if len(set(limits)) == 1 else limits,
         "detections": detections,

@@ -196,7 +196,7 @@ def test_a_cut_archive_is_not_taken_for_a_smaller_one(unpacked, kind):
 
 def test_what_is_no_archive(unpacked, tmp_path):
     for content in (b"", b"PK", b"\x1f\x8b", b"text", gzip.compress(b"text")):
-        with pytest.raises(InputError, match="damaged, or neither"):
+        with pytest.raises(InputError, match="damaged, or none of"):
             unpacked(content)
     with pytest.raises(InputError, match="cannot be unpacked"):
         unpack(tmp_path / "missing.zip", tmp_path)

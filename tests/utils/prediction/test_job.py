@@ -320,7 +320,7 @@ def test_a_video_there_and_back(run, film, photos, tmp_path, monkeypatch, predic
         f"{k:06d}" for k in range(5)
     ]
     (entry,) = entries(out)
-    assert entry["frames"] == 5 and entry["limits"] == [0, 255]
+    assert entry["frames"] == entry["frames_stated"] == 5 and entry["limits"] == [0, 255]
     assert [row["image_id"] for row in rows] == [1, 2, 3, 4, 5]  # a frame is an image to COCO
     assert run(film, photos, kinds=("mask",)) == (5, 0)
     begins = [entry["image_id"] for entry in entries(out)]

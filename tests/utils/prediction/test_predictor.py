@@ -16,7 +16,7 @@ def expected(weights, image):
     return maps.target[0, 0].numpy(), maps.background[0, 0].numpy()
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (31, 33), (64, 40), (200, 37)])
+@pytest.mark.parametrize("shape", [(1, 1), (31, 33), (64, 40), (2000, 37)])
 def test_maps_at_the_size_of_the_image(weights, shape):
     image = np.random.default_rng(0).random(shape, np.float32)
     result = Predictor(weights, "cpu", level_range="full")(image)
