@@ -12,6 +12,7 @@ torchrun --nproc_per_node=4 run_0.py --dataset NUDT-SIRST --batch-size 32
 import argparse
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -133,6 +134,17 @@ def main() -> None:
     if arguments.finish and not arguments.resume:
         raise InputError("--finish: name the run that it ends, with --resume")
     group = TrainingGroup(arguments.device)
+    choose = partial(
+        choose_runtime,
+        group.device,
+        world=group.world,
+        workers=arguments.workers,
+        compiled=arguments.compile,
+        graph=arguments.graph,
+        kernels=arguments.kernels,
+        save_minutes=arguments.save_minutes,
+    )
+    runtime = choose(precision=arguments.precision)
     with group.leader_first():
         if arguments.resume:
             plan = resumed_plan(arguments.resume, arguments.data_root)
@@ -145,22 +157,11 @@ def main() -> None:
                 arguments.weights,
                 arguments.output,
             )
-        precision, cache = arguments.precision, arguments.cache
-        if plan.recipe_name == "published" and precision == "auto":
-            precision = "pytorch"  # as the paper's
-        if cache is not None:
+        if plan.recipe_name == "published" and arguments.precision == "auto":
+            runtime = choose(precision="pytorch")  # as the paper's
+        if (cache := arguments.cache) is not None:
             cache = plan.dataset / "cache" if cache is True else cache / plan.dataset.name
-        runtime = choose_runtime(
-            group.device,
-            world=group.world,
-            workers=arguments.workers,
-            precision=precision,
-            compiled=arguments.compile,
-            graph=arguments.graph,
-            kernels=arguments.kernels,
-            save_minutes=arguments.save_minutes,
-            cache=cache,
-        )
+            runtime = replace(runtime, cache=cache)
         run, recipe = plan.run, plan.recipe
         if recipe.batch_size == AUTO and group.leads:
             recipe = replace(recipe, batch_size=fitting(recipe, runtime) * group.world)

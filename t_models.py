@@ -72,7 +72,8 @@ def main() -> int:
         type=Path,
         metavar="FILE",
         help="of this project, published, or an .onnx export (default: the newest run's best.pkl, "
-        "else Weight/<dataset>/best.pkl; for --images a run on built-in scenes comes last)",
+        "else Weight/<dataset>/best.pkl; for --images, names of data sets aside, a run on "
+        "built-in scenes comes last)",
     )
     parser.add_argument(
         "--image-size",
@@ -122,7 +123,7 @@ def main() -> int:
         "--strict",
         action="store_true",
         help="with --images: stop at the first file that cannot be read (default: skip it, exit "
-        "code 1); a data set always stops",
+        "code 1); --dataset always stops",
     )
     parser.add_argument("--device", default="auto", help="cpu, cuda, ... (default %(default)s)")
     parser.add_argument(

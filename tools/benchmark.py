@@ -92,7 +92,7 @@ def inference(runs: int, quick: bool) -> Figures:
             "PyTorch": lambda net=fast, x=images: net.target(x),
         }
         if device.type == "cuda":
-            ways["t_models.py"] = lambda net=fast, x=images: _autocast(net, x)
+            ways["PyTorch, autocast"] = lambda net=fast, x=images: _autocast(net, x)
         if stages == STAGES and device.type == "cpu":  # where its session computes
             # exports are slow: one serves all sizes and batches
             runtime = runtime or _onnx(net)
@@ -147,7 +147,7 @@ def training(runs: int, quick: bool) -> Figures:
     cases = [(128, 8, STAGES), (SIZE, 8, STAGES)]
     cases += [(128, batch, STAGES) for batch in (1, 4)] + [(128, 8, stages) for stages in (1, 9)]
     ways = ["plain", "PyTorch"]
-    if device.type == "cuda":  # which the others use in float32, step by step
+    if device.type == "cuda":  # the others are in float32, kernel by kernel
         ways.append("run_0.py")
     for size, batch, stages in [(64, 2, 1)] if quick else cases:
         case = f"step, {size}x{size}, batch {batch}, K = {stages}"
@@ -166,7 +166,7 @@ def _peaks(measure: Callable[..., float], ways: list[str], case: tuple, name: st
                 yield f"peak memory of {ways[0]}'s, {name}, {way}", peak / peaks[ways[0]]
 
 
-def _step(way: str, size: int, batch: int, stages: int) -> Callable[[], Any]:
+def _step(way: str, size: int, batch: int, stages: int, graph: bool = True) -> Callable[[], Any]:
     """One step of training: forward, the published loss, backward, Adam."""
     import torch
     from torch.nn.functional import mse_loss
@@ -178,7 +178,7 @@ def _step(way: str, size: int, batch: int, stages: int) -> Callable[[], Any]:
     images = torch.rand(batch, 1, size, size)
     masks = (images > 0.999).float()
     if way == "run_0.py":
-        return _own_step(device, stages, images, masks)
+        return _own_step(device, stages, images, masks, graph)
     images, masks = images.to(device), masks.to(device)
     net = _network(stages).train().to(device, memory_format=torch.channels_last)
     names = [name for name, _ in net.named_parameters()]
@@ -201,14 +201,21 @@ def _step(way: str, size: int, batch: int, stages: int) -> Callable[[], Any]:
     return step
 
 
-def _own_step(device: Any, stages: int, images: Any, masks: Any) -> Callable[[], Any]:
-    """A step as `run_0.py` takes it where no option says how."""
+def _own_step(
+    device: Any, stages: int, images: Any, masks: Any, graph: bool = True
+) -> Callable[[], Any]:
+    """A step as `run_0.py` takes it where no option says how.
+
+    Args:
+        graph: as one CUDA graph, where one serves: its memory is taken once, and not counted then.
+    """
     from utils.training.distributed import TrainingGroup
     from utils.training.recipes import Recipe
-    from utils.training.runtime import choose_runtime
+    from utils.training.runtime import Runtime, choose_runtime
     from utils.training.step import Replayed, Trainee, train_step
 
-    runtime, recipe = choose_runtime(device), Recipe(stages=stages)
+    runtime = choose_runtime(device, graph=None if graph else False)
+    recipe = Recipe(stages=stages)
     runtime.prepare()
     trainee = Trainee(recipe, runtime, TrainingGroup.alone(), per_epoch=1)
 
@@ -217,6 +224,8 @@ def _own_step(device: Any, stages: int, images: Any, masks: Any) -> Callable[[],
 
     for _ in range(Replayed.EAGER + 1):  # the last is captured as a graph, where one serves
         step()
+    if runtime.graph:
+        Runtime(device).prepare()  # as the other ways compute; the graph keeps what it holds
     return step
 
 
@@ -224,7 +233,7 @@ def _step_memory(way: str, size: int, batch: int, stages: int) -> float:
     """The most memory that two steps take, MiB."""
     from utils.options import choose_device
 
-    step = _step(way, size, batch, stages)
+    step = _step(way, size, batch, stages, graph=False)
     return peak_mib(lambda: (step(), step()), choose_device("auto"))
 
 

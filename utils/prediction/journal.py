@@ -83,8 +83,8 @@ class Journal:
     Of each file: ``name``, ``image`` (its path), ``file`` (by which it is known again),
     ``image_id`` (its number in the tables; frame n of a video has n more) and, where it was
     predicted, ``width``, ``height``, ``limits`` (the grey levels that became 0 and 1; of a video
-    whose frames differ, those of each) and ``detections``; else ``error``. Videos have ``frames``
-    and ``fps``, and ``frame`` and ``time`` in each detection.
+    whose frames differ, those of each) and ``detections``; else ``error``. Videos have ``frames``,
+    ``frames_stated`` (by the file) and ``fps``, and ``frame`` and ``time`` in each detection.
 
     While a job runs, every process writes a part of its own, with a line that says ``begun`` before
     any output of a file; the end of the job makes one file of all of them, sorted by name.

@@ -82,12 +82,13 @@ class Record:
                 self.events.add_image(name, maps[None].clamp(0, 1), step)
 
     def session(self, runtime: Runtime) -> None:
-        """Add what this process runs on, and how, to environment.json, for each start."""
+        """Add what this process runs on, and how it is to, to environment.json, for each start."""
         if not self.active:
             return
         path = self.folder / "environment.json"
         sessions = read_json(path)["sessions"] if path.exists() else []
-        how = {k: v if isinstance(v, int | float) else str(v) for k, v in vars(runtime).items()}
+        plain = (int, float, type(None))
+        how = {k: v if isinstance(v, plain) else str(v) for k, v in vars(runtime).items()}
         write_json(path, {"sessions": [*sessions, environment() | {"runtime": how}]})
 
     def _try(self, write: Callable[[], None]) -> None:

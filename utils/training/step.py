@@ -220,6 +220,8 @@ def train_step(
     if math.isfinite(value) and (math.isfinite(norm) or overflow):
         if not trainee.queues:
             _update(trainee)
+        if trainee.averaged:
+            trainee.averaged.update()
         trainee.schedule.step()
     else:
         trainee.restore_statistics()
@@ -240,8 +242,6 @@ def _update(trainee: Trainee) -> None:
     """The weights, by their gradients."""
     trainee.scaler.step(trainee.optimizer)
     trainee.scaler.update()
-    if trainee.averaged:
-        trainee.averaged.update()
 
 
 def gradient(

@@ -5,6 +5,7 @@ import re
 import signal
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -274,7 +275,10 @@ class _Training:
             finite, stopped = math.isfinite(values["loss"]), self.signals.received is not None
             failed, stopped = self.group.any([not finite, stopped], device)
             if failed:
-                self.save()
+                if not finite:  # in fp16 one process may have taken a step that others did not
+                    with suppress(InputError):  # the older checkpoint is whole, too
+                        self.save()
+                self.group.wait()
                 raise InputError(
                     f"the loss or its gradient is not finite at step {step} on "
                     f"{', '.join(names)}; {self.run / 'last.pkl'} holds the last good weights; "

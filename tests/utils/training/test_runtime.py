@@ -79,6 +79,7 @@ def test_what_a_device_cannot_do(gpu, capability, triton, asked, message):
 
 
 def test_memory(monkeypatch):
-    assert 10 < memory_mib(CPU) < 10**6
+    if sys.platform != "win32":
+        assert 10 < memory_mib(CPU) < 10**6
     monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows
     assert memory_mib(CPU) is None
