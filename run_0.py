@@ -140,11 +140,10 @@ def main() -> None:
         world=group.world,
         workers=arguments.workers,
         compiled=arguments.compile,
-        graph=arguments.graph,
         kernels=arguments.kernels,
         save_minutes=arguments.save_minutes,
     )
-    runtime = choose(precision=arguments.precision)
+    choose(precision=arguments.precision)  # what no recipe changes is refused before any reading
     with group.leader_first():
         if arguments.resume:
             plan = resumed_plan(arguments.resume, arguments.data_root)
@@ -157,11 +156,12 @@ def main() -> None:
                 arguments.weights,
                 arguments.output,
             )
-        if plan.recipe_name == "published" and arguments.precision == "auto":
-            runtime = choose(precision="pytorch")  # as the paper's
-        if (cache := arguments.cache) is not None:
+        precision, cache = arguments.precision, arguments.cache
+        if plan.recipe_name == "published" and precision == "auto":
+            precision = "pytorch"  # as the paper's
+        if cache is not None:
             cache = plan.dataset / "cache" if cache is True else cache / plan.dataset.name
-            runtime = replace(runtime, cache=cache)
+        runtime = choose(precision=precision, graph=arguments.graph, cache=cache)
         run, recipe = plan.run, plan.recipe
         if recipe.batch_size == AUTO and group.leads:
             recipe = replace(recipe, batch_size=fitting(recipe, runtime) * group.world)

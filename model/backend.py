@@ -5,10 +5,16 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-LEAST_CAPABILITY = (8, 0)  # of a GPU for the kernels
+_LEAST_CAPABILITY = (8, 0)
+KERNELS_NEED = f"a GPU of compute capability {'.'.join(map(str, _LEAST_CAPABILITY))}"
 # earlier compilers give kernels maps of other strides than they ask for
 _COMPILABLE = tuple(int(n) for n in torch.__version__.split(".")[:2]) >= (2, 7)
 _kernels: ModuleType | None = None
+
+
+def can_use_kernels(device: torch.device) -> bool:
+    """Whether a GPU has what the kernels need."""
+    return torch.cuda.get_device_capability(device) >= _LEAST_CAPABILITY
 
 
 def use_kernels(device: torch.device | None) -> None:
@@ -26,9 +32,8 @@ def use_kernels(device: torch.device | None) -> None:
     try:
         from . import kernels
 
-        if device.type == "cuda" and torch.cuda.get_device_capability(device) < LEAST_CAPABILITY:
-            least = ".".join(map(str, LEAST_CAPABILITY))
-            raise RuntimeError(f"they need a GPU of compute capability {least} or later")
+        if device.type == "cuda" and not can_use_kernels(device):
+            raise RuntimeError(f"they need {KERNELS_NEED} or later")
         kernels.check(device)
     except Exception as error:  # Triton, its compiler and the driver have many of their own
         raise RuntimeError(str(error).strip().split("\n")[0]) from error

@@ -65,7 +65,7 @@ def main() -> None:
     model = export(loaded.net, loaded.info, loaded.sha256)
     differences = compare(model, loaded.net, list(images.values()))
     for (name, image), difference in zip(images.items(), differences, strict=True):
-        # where float32 itself is less exact, as in steep clutter, nothing can agree better
+        # where float32 itself is less exact, nothing can agree better
         if not difference <= TOLERANCE and not difference <= 2 * rounding(loaded.net, image):
             raise InputError(
                 f"{weights}: on {name} ONNX Runtime's probabilities are off by {difference:.1e}; "
@@ -74,8 +74,7 @@ def main() -> None:
     write_bytes(arguments.output, model)
     print(
         f"{arguments.output}: probabilities within {max(differences):.1e} of PyTorch's on "
-        f"{len(images)} "
-        f"images, {len(images) - len(_CHECKED)} of them from files"
+        f"{len(images)} images, {len(images) - len(_CHECKED)} of them from files"
     )
 
 

@@ -1,5 +1,6 @@
 """Files and folders: what is written anew is there whole or not at all."""
 
+import csv
 import glob
 import io
 import json
@@ -12,7 +13,7 @@ import time
 import unicodedata
 import zlib
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
@@ -61,6 +62,13 @@ def new_text(path: Path) -> Iterator[TextIO]:
         text = io.TextIOWrapper(file, encoding="utf-8", newline="")
         yield text
         text.detach()
+
+
+@contextmanager
+def new_csv(path: Path) -> Iterator[Any]:
+    """`new_file` for a table: a `csv.writer`, whose lines end alike on every system."""
+    with new_text(path) as file:
+        yield csv.writer(file, lineterminator="\n")
 
 
 def rename(source: Path, target: Path) -> None:
@@ -266,12 +274,10 @@ def place(source: Path, target: Path) -> None:
     """
     source = source.resolve()
     with write_errors(target):
-        try:
-            if not source.stat().st_mode & stat.S_IWUSR:
-                raise PermissionError
-            os.link(source, target)
-        except OSError:
-            shutil.copyfile(source, target)
+        if source.stat().st_mode & stat.S_IWUSR:
+            with suppress(OSError):
+                return os.link(source, target)
+        shutil.copyfile(source, target)
 
 
 def temporary_path(path: Path) -> Path:

@@ -1,6 +1,5 @@
 """Any number of scenes with known targets, in the layout of every other data set."""
 
-import csv
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.random import RandomState
 from tqdm import tqdm
 
-from ..files import new_text, read_json, write_json
+from ..files import new_csv, read_json, write_json
 from ..options import InputError
 from .builtin import SCENES, holds_scenes
 from .dataset import list_images
@@ -70,8 +69,7 @@ def generate(
             return there["counts"] | {"was_there": True}
     counts = {"scenes": order.trainval + order.test, "targets": 0, "no_place": 0}
     with new_set(folder, replace) as temporary:
-        with new_text(temporary / "targets.csv") as file:
-            writer = csv.writer(file, lineterminator="\n")
+        with new_csv(temporary / "targets.csv") as writer:
             writer.writerow(("split", "image", *Pasted._fields))
             for split in SPLITS:
                 for kind in ("images", "masks"):

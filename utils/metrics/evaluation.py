@@ -1,6 +1,5 @@
 """One method's predictions, scored: figures by each protocol, and the files that hold them."""
 
-import csv
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -10,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from ..files import new_text, write_json
+from ..files import new_csv, write_json
 from .counts import Counts, figures
 from .curves import (
     Curve,
@@ -110,14 +109,12 @@ def write_evaluation(folder: Path, evaluation: Evaluation, facts: dict[str, Any]
     Raises:
         InputError: a file that cannot be written.
     """
-    with new_text(folder / "per_image.csv") as file:
-        writer = csv.writer(file, lineterminator="\n")
+    with new_csv(folder / "per_image.csv") as writer:
         writer.writerow(["image", "iou", *_IMAGE_COUNTS])
         for image in evaluation.images:
             numbers = (getattr(image.counts, column) for column in _IMAGE_COUNTS)
             writer.writerow([image.name, _cell(image_iou(image.counts)), *numbers])
-    with new_text(folder / "per_target.csv") as file:
-        writer = csv.writer(file, lineterminator="\n")
+    with new_csv(folder / "per_target.csv") as writer:
         writer.writerow(["image", *Target._fields])
         for image in evaluation.images:
             writer.writerows([image.name, *map(_cell, target)] for target in image.targets)
@@ -196,8 +193,7 @@ def _warnings(results: dict[str, Result], images: Sequence[Image]) -> list[str]:
 
 
 def _write_curves(path: Path, evaluation: Evaluation) -> None:
-    with new_text(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
+    with new_csv(path) as writer:
         writer.writerow(["protocol", "curve", "threshold", "x", "y", "iou"])
         for protocol, result in evaluation.results.items():
             for name, curve in result.curves.items():

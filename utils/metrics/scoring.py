@@ -156,11 +156,11 @@ class MapAndMask(NamedTuple):
                 false.
         """
         prediction, true = self.prediction, protocol.mask(self.levels)
-        as_stored = prediction.values.shape == true.shape
+        shapes = [true.shape]
         if protocol.size:
             true = resize(true, protocol.size, nearest=True)
-            as_stored = as_stored or prediction.values.shape == true.shape
-        if not as_stored and not resized:
+            shapes.append(true.shape)
+        if prediction.values.shape not in shapes and not resized:
             raise InputError(
                 f"{self.file}: {_size(prediction.values)}, but its mask has {_size(self.levels)}; "
                 "--resize brings predictions to the masks' size, --size both to one size"

@@ -1,12 +1,11 @@
 """What a job did with each file, written as it goes on, and the tables made of it."""
 
-import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..files import append_line, leftovers, new_text, remove, write_json
+from ..files import append_line, leftovers, new_csv, new_text, remove, write_json
 from ..group import Group
 from ..options import InputError
 from ..results import map_path
@@ -265,7 +264,7 @@ def _write_tables(folder: Path, entries: list[Entry]) -> None:
         for entry, detection in found
     ]
     write_json(folder / "detections.json", rows)
-    with new_text(folder / "detections.csv") as file:
-        table = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
-        table.writeheader()
-        table.writerows({"image": entry["image"]} | detection for entry, detection in found)
+    with new_csv(folder / "detections.csv") as table:
+        table.writerow(_COLUMNS)
+        for entry, detection in found:
+            table.writerow([entry["image"], *map(detection.get, _COLUMNS[1:])])

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from model.backend import LEAST_CAPABILITY, use_kernels
+from model.backend import KERNELS_NEED, can_use_kernels, use_kernels
 
 from ..memory import memory_errors
 from ..options import InputError
@@ -84,10 +84,9 @@ def choose_runtime(
     for name, wanted in (("compile", compiled), ("kernels", kernels)):
         if wanted and on_gpu and not triton:
             raise InputError(f"--{name}: needs the package triton, which is not there")
-    capable = triton and torch.cuda.get_device_capability(device) >= LEAST_CAPABILITY
+    capable = triton and can_use_kernels(device)
     if kernels and not capable:
-        least = ".".join(map(str, LEAST_CAPABILITY))
-        raise InputError(f"--kernels: needs a GPU of compute capability {least}; leave it out")
+        raise InputError(f"--kernels: needs {KERNELS_NEED}; leave it out")
     precision = choose_precision(precision, device)
     graphs = on_gpu and world == 1 and precision != "fp16"
     if graph and not graphs:
