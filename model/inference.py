@@ -8,6 +8,7 @@ from torch.nn.functional import conv2d
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from .ablation import PlainConv
 from .dbem import DecoderBlock, EncoderBlock
 from .ddc import DDC, Cross
 from .msconet import MSCoNet
@@ -18,6 +19,7 @@ def accelerate(net: MSCoNet) -> MSCoNet:
 
     Every batch normalisation becomes a part of the convolution before it, and the identity of a DDC
     a part of its vertical kernel. Weights are in the channels_last layout. Maps differ by rounding.
+    Layers that others put into the network stay as they are.
     """
     net = copy.deepcopy(net).eval().requires_grad_(False)
     for module in net.modules():
@@ -26,9 +28,11 @@ def accelerate(net: MSCoNet) -> MSCoNet:
         if isinstance(module, EncoderBlock):
             if isinstance(module.ddc, DDC):
                 module.ddc = _FoldedDDC(module.ddc, module.bn)
-            else:
+            elif isinstance(module.ddc, PlainConv):
                 module.ddc.conv.weight[:, :, 1, 1] += 1  # the identity
                 module.ddc = fuse_conv_bn_eval(module.ddc.conv, module.bn)
+            else:
+                continue
             module.bn = nn.Identity()
         elif isinstance(module, DecoderBlock):
             module.reduce = fuse_conv_bn_eval(module.reduce, module.bn)
@@ -64,10 +68,11 @@ class _FoldedDDC(nn.Module):
 
 
 def _fold_pairs(layers: nn.Sequential) -> None:
-    """Fold every batch normalisation into the convolution before it, and let the activation after
-    it overwrite its input."""
+    """Fold every batch normalisation into the convolution before it, and let a ReLU after it
+    overwrite its input."""
     for k in range(len(layers) - 1):
         if isinstance(layers[k], nn.Conv2d) and isinstance(layers[k + 1], _BatchNorm):
             layers[k] = fuse_conv_bn_eval(layers[k], layers[k + 1])
             layers[k + 1] = nn.Identity()
-            layers[k + 2] = nn.ReLU(inplace=True)
+            if k + 2 < len(layers) and isinstance(layers[k + 2], nn.ReLU):
+                layers[k + 2] = nn.ReLU(inplace=True)

@@ -28,7 +28,7 @@ class Checkpoint(NamedTuple):
     sha256: str  # of the file
 
 
-def save(path: Path, net: MSCoNet, info: dict[str, Any], training: dict[str, Any]) -> None:
+def save(path: str | Path, net: MSCoNet, info: dict[str, Any], training: dict[str, Any]) -> None:
     """Write weights with the sizes of their network. ``info`` and ``training`` hold plain values.
 
     Raises:
@@ -37,7 +37,7 @@ def save(path: Path, net: MSCoNet, info: dict[str, Any], training: dict[str, Any
     content = {"format": _FORMAT, "model": net.config, "weights": net.state_dict()}
     buffer = io.BytesIO()
     torch.save(content | {"info": info, "training": training}, buffer)
-    write_bytes(path, buffer.getbuffer())
+    write_bytes(Path(path), buffer.getbuffer())
 
 
 def load(path: str | Path) -> Checkpoint:
@@ -71,6 +71,11 @@ def load(path: str | Path) -> Checkpoint:
             return Checkpoint(from_published(content), {}, {}, sha256)
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{path}: {' '.join(str(error).split())}") from error
+    if isinstance(content, dict) and "decoupling.0.dbem.stem.weight" in content:
+        raise InputError(
+            f"{path}: a state_dict without the sizes of its network; load it into that network and "
+            "write it with utils.checkpoint.save(path, net, {}, {})"
+        )
     raise InputError(f"{path}: not MSCoNet weights ({_summary(content)})")
 
 

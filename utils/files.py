@@ -136,9 +136,16 @@ def list_folder(folder: Path) -> list[Path]:
 
 
 def files_by_name(
-    folder: Path, suffixes: Collection[str], name_of: Callable[[Path], str] = lambda path: path.stem
+    folder: Path,
+    suffixes: Collection[str],
+    name_of: Callable[[Path], str | None] = lambda path: path.stem,
 ) -> dict[str, Path]:
     """The files of a folder that have these suffixes, by the name of their image; sorted by it.
+
+    Args:
+        folder: its own files, none below.
+        suffixes: in lower case.
+        name_of: the name for a file; None: it is passed over.
 
     Raises:
         InputError: no such folder, no such file in it, or two of one name.
@@ -147,6 +154,8 @@ def files_by_name(
     for path in list_folder(folder):
         if path.suffix.lower() in suffixes:
             name = name_of(path)
+            if name is None:
+                continue
             if name in found:
                 raise InputError(f"{path}: {found[name].name} is of the same image; keep one")
             found[name] = path

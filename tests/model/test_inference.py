@@ -2,9 +2,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from model import build_model
 from model.ablation import LEAVE_OUT
+from model.ddc import DDC
 from model.inference import _FoldedDDC, accelerate
 
 from .test_msconet import random_net
@@ -47,6 +49,22 @@ def test_it_is_the_same_function_without_a_part_and_when_done_twice(without):
     with torch.inference_mode():
         for fast in (accelerate(net), accelerate(accelerate(net))):
             torch.testing.assert_close(fast.target(images), net(images).target)
+
+
+@pytest.mark.parametrize("activation", [nn.LeakyReLU(), nn.GELU(), nn.Identity()])
+def test_it_is_the_same_function_with_layers_of_others(activation):
+    net = random_net(0, stages=2, width=2).double()
+    for parent in list(net.modules()):
+        for name, layer in parent.named_children():
+            if isinstance(layer, nn.ReLU):
+                setattr(parent, name, activation)
+            if isinstance(layer, DDC):
+                channels = layer.vertical.in_channels
+                own = nn.Conv2d(channels, channels, 5, padding=2, groups=channels)
+                setattr(parent, name, own.double())
+    images = torch.rand(1, 1, 45, 64, dtype=torch.float64)
+    with torch.inference_mode():
+        torch.testing.assert_close(accelerate(net).target(images), net(images).target)
 
 
 def test_other_weights_reach_the_kernel_for_gpus():

@@ -60,6 +60,7 @@ def test_a_damaged_file_is_refused(tmp_path, net, keep):
     [
         ({"conv1.weight": torch.zeros(1)}, r"not MSCoNet weights \(it holds conv1\.weight"),
         ({"decos.0.lowrank.unet.conv_in.weight": torch.zeros(16, 1, 7, 7)}, "missing: decos.0"),
+        (build_model(stages=1, width=1).state_dict(), "without the sizes of its network; load it"),
         ([1, 2], r"not MSCoNet weights \(it holds a list"),
         ({}, "not MSCoNet weights"),
         ({"format": "msconet/1"}, "model"),

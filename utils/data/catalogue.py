@@ -18,7 +18,7 @@ PUBLISHED = {  # images in trainval and test
     "sirst_aug": (8525, 545),
     "SIRST": (341, 86),
 }
-_SHORT_NAMES = {"nudt": "nudtsirst"}  # as the published script calls it
+_OTHER_NAMES = {"nudt": "nudtsirst", "nuaasirst": "sirst"}  # those of scripts and papers
 
 
 def list_datasets(data_root: Path) -> list[str]:
@@ -78,7 +78,7 @@ def count_warning(name: str, trainval: int, test: int) -> str | None:
 
 def _key(name: str) -> str:
     key = re.sub(r"[\W_]", "", name.casefold())
-    return _SHORT_NAMES.get(key, key)
+    return _OTHER_NAMES.get(key, key)
 
 
 def choose_dataset(name: str | None, data_root: Path, to_train: bool = False) -> Path:

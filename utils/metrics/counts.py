@@ -74,8 +74,12 @@ def compare(prediction: Map, true: np.ndarray, protocol: Protocol = CORRECTED) -
         protocol: the rules.
 
     Raises:
-        ValueError: their sizes differ.
+        ValueError: another shape or type of mask, a map of integers.
     """
+    if true.ndim != 2 or true.dtype != bool:
+        raise ValueError(f"mask {true.shape} {true.dtype}: expected (H, W) bool, such as mask > 0")
+    if prediction.values.dtype.kind != "f":
+        raise ValueError(f"prediction {prediction.values.dtype}: expected floats")
     if prediction.values.shape != true.shape:
         raise ValueError(
             f"prediction {prediction.values.shape} and mask {true.shape} differ in size"

@@ -11,8 +11,9 @@ import numpy as np
 import scipy.io
 from scipy.special import expit, logit
 
+from ..data.images import SUFFIXES as IMAGE_SUFFIXES
 from ..data.images import read_levels, unit_interval
-from ..files import files_by_name
+from ..files import files_by_name, list_folder
 from ..options import InputError
 
 
@@ -43,6 +44,7 @@ Kind = Literal["logits", "probabilities", "binary"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 SUFFIXES = (".mat", ".npy", ".png", ".tif", ".tiff", ".bmp")
+_ROUNDING = 1e-6  # by which a softmax or a resized map can exceed 1
 _ENDINGS = ("_Pred", "_pixels0")  # what other codebases append to the name of the image
 
 
@@ -60,10 +62,27 @@ def _image_of(path: Path) -> str:
 
 
 def list_predictions(folder: Path) -> dict[str, Path]:
-    """`list_files` of maps, without the masks ``X_GT`` that DNANet writes beside ``X_Pred``."""
-    found = list_files(folder, SUFFIXES)
-    masks = {f"{name}_GT" for name, path in found.items() if path.stem.lower().endswith("_pred")}
-    return {name: path for name, path in found.items() if name not in masks}
+    """`list_files` of maps, without the mask ``X_GT`` and the image ``X`` that DNANet writes beside
+    ``X_Pred``."""
+    predicted = _predicted(folder)
+    others = predicted | {f"{name}_GT" for name in predicted}
+    return files_by_name(
+        folder, SUFFIXES, lambda path: None if path.stem in others else _image_of(path)
+    )
+
+
+def list_masks(folder: Path) -> dict[str, Path]:
+    """`list_files` of masks: the ``X_GT`` where DNANet has written them beside ``X_Pred``."""
+    predicted = _predicted(folder)
+    if not predicted:
+        return list_files(folder, IMAGE_SUFFIXES)
+    masks = {f"{name}_GT": name for name in predicted}
+    return files_by_name(folder, IMAGE_SUFFIXES, lambda path: masks.get(path.stem))
+
+
+def _predicted(folder: Path) -> set[str]:
+    """The names for which a folder has an ``X_Pred``."""
+    return {p.stem[:-5] for p in list_folder(folder) if p.stem.lower().endswith("_pred")}
 
 
 def read_map(path: Path, kind: Kind | None = None) -> Map:
@@ -103,12 +122,15 @@ def read_map(path: Path, kind: Kind | None = None) -> Map:
                 "for masks, --binary"
             )
         kind = "logits"
-    if kind == "probabilities" and not (values.min() >= 0 and values.max() <= 1):
+    if kind == "probabilities" and not (values.min() >= 0 and values.max() <= 1 + _ROUNDING):
         raise InputError(
             f"{path}: values from {values.min():g} to {values.max():g} are no probabilities; "
             "give --logits or, for masks, --binary"
         )
-    return Map(values.astype(np.float32), are_logits=kind == "logits")
+    values = values.astype(np.float32)
+    if kind == "probabilities":
+        return Map(np.minimum(values, np.float32(1)), are_logits=False)
+    return Map(values)
 
 
 def doubt(prediction: Map) -> str | None:

@@ -1,7 +1,7 @@
 """The conventions of scoring, as data."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args, get_type_hints
 
 import numpy as np
 
@@ -15,6 +15,7 @@ class Protocol:
     Attributes:
         size: masks (nearest) and predictions (bilinear) are brought to size x size; None: they
             stay as they are.
+        sampling: where a pixel of a mask is taken from then, see `utils.data.images.resize`.
         mask_rule: which pixels of a mask are a target's. "threshold": > 127 where the mask's
             maximum exceeds 1, else > 0; > half of it where it exceeds 255. "maximum": equal to it.
         pixel_rule: which pixels of a prediction the segmentation figures take. "probability":
@@ -40,6 +41,7 @@ class Protocol:
 
     name: str
     size: int | None = None
+    sampling: Literal["corner", "centre"] = "corner"
     mask_rule: Literal["threshold", "maximum"] = "threshold"
     pixel_rule: Literal["probability", "relative"] = "probability"
     detection_rule: Literal["probability", "relative"] = "probability"
@@ -50,6 +52,15 @@ class Protocol:
     empty_rule: Literal["skip", "zero", "leave out"] = "skip"
     roc_rule: Literal["pixels", "targets"] = "pixels"
     undefined: float | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a rule that is none of those above."""
+        for name, hint in get_type_hints(type(self)).items():
+            found = (choice for part in (hint, *get_args(hint)) for choice in get_args(part))
+            choices = [choice for choice in found if isinstance(choice, str)]
+            value = getattr(self, name)
+            if choices and isinstance(value, str) and value not in choices:
+                raise ValueError(f"{name} {value!r}: expected one of {', '.join(choices)}")
 
     def mask(self, levels: np.ndarray) -> np.ndarray:
         """(H, W) uint8 or uint16, as stored -> (H, W) bool."""
@@ -104,10 +115,11 @@ PROTOCOLS = {
         Protocol(
             "dnanet",
             size=256,
+            sampling="centre",
             matching="first",
             false_area="area value",
-            denominator=256 * 256,
         ),
+        Protocol("sctransnet", matching="first", false_area="area value"),
         Protocol("basicirstd", matching="first"),
     )
 }

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from ..data.images import SUFFIXES, read_mask_levels, resize
+from ..data.images import read_mask_levels, resize
 from ..data.lists import read_list
 from ..options import InputError
 from . import maps
@@ -86,7 +86,7 @@ def pair_files(
     Raises:
         InputError: an empty folder, a mask without a prediction or the reverse, a bad list.
     """
-    mask_files = maps.list_files(masks, SUFFIXES)
+    mask_files = maps.list_masks(masks)
     prediction_files = maps.list_predictions(predictions)
     if chosen:
         names = sorted(read_list(chosen, mask_files, "mask"))
@@ -158,7 +158,7 @@ class MapAndMask(NamedTuple):
         prediction, true = self.prediction, protocol.mask(self.levels)
         shapes = [true.shape]
         if protocol.size:
-            true = resize(true, protocol.size, nearest=True)
+            true = resize(true, protocol.size, nearest=protocol.sampling)
             shapes.append(true.shape)
         if prediction.values.shape not in shapes and not resized:
             raise InputError(

@@ -67,7 +67,8 @@ class Predictor:
         device: where the network runs; ``auto``: on the GPU where there is one, and for an
             ``.onnx`` export ONNX Runtime's support of it.
         level_range: the grey levels that become 0 and 1, see `utils.data.ranges.limits`.
-        size: resize images to size x size for the network, and its maps back; 0: do not.
+        size: resize images to size x size for the network, and its maps back; 0: do not. Weights
+            that were trained on resized images want that size: ``network.info["image_size"]``.
         threshold: a pixel belongs to a target if its probability exceeds this; in (0, 1).
         min_area: px; smaller detections are left out.
         precision: fp32, tf32, bf16, fp16 or pytorch, see `utils.precision`; ``auto``: bf16 or fp16
@@ -76,6 +77,7 @@ class Predictor:
 
     Raises:
         InputError: the file holds no MSCoNet; no such device or precision.
+        ValueError: a threshold or a size that is none.
     """
 
     def __init__(
@@ -93,6 +95,8 @@ class Predictor:
         if not 0 < threshold < 1:
             raise ValueError(f"threshold {threshold}: expected a probability between 0 and 1")
         wanted = choose_device(device) if isinstance(device, str) else device
+        if not (isinstance(size, int) and size >= 0):
+            raise ValueError(f"size {size}: expected a number of pixels, or 0")
         network = load_network(Path(weights), wanted, precision)
         self.network: Network = MeanOfOrientations(network) if tta else network
         self.tta = tta

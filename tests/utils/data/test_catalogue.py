@@ -47,9 +47,11 @@ def test_names_as_the_paper_and_its_script_write_them(root, name, folder):
     assert find_dataset(name, root) == root / folder
 
 
-def test_a_folder_with_the_short_name_is_found_by_the_long_one(tmp_path):
-    (tmp_path / "nudt" / "test").mkdir(parents=True)
-    assert find_dataset("NUDT-SIRST", tmp_path) == tmp_path / "nudt"
+@pytest.mark.parametrize("a, b", [("nudt", "NUDT-SIRST"), ("NUAA-SIRST", "SIRST")])
+def test_either_of_two_names_finds_the_folder_of_the_other(tmp_path, a, b):
+    for name, folder in ((a, b), (b, a)):
+        (tmp_path / folder / folder / "test").mkdir(parents=True)
+        assert find_dataset(name, tmp_path / folder) == tmp_path / folder / folder
 
 
 def test_names_of_other_scripts_are_told_apart(tmp_path):

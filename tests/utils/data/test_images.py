@@ -6,6 +6,9 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from utils.data import images
@@ -20,6 +23,8 @@ from utils.data.images import (
     unit_interval,
 )
 from utils.options import InputError
+
+sizes = st.integers(1, 40)
 
 
 def write(path, levels):
@@ -168,6 +173,16 @@ def test_a_missing_file_is_named(tmp_path):
 def test_nearest_takes_every_second_pixel_at_half_the_size():
     mask = np.random.default_rng(0).random((512, 512)) < 0.1
     np.testing.assert_array_equal(resize(mask, 256, nearest=True), mask[::2, ::2])
+
+
+@given(hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=40)), sizes, sizes)
+def test_nearest_by_centres_is_that_of_pillow(levels, height, width):
+    theirs = Image.fromarray(levels).resize((width, height), Image.Resampling.NEAREST)
+    np.testing.assert_array_equal(resize(levels, (height, width), nearest="centre"), theirs)
+
+
+def test_integers_are_rounded():
+    assert resize(np.uint8([[0, 3]]), (1, 4)).tolist() == [[0, 1, 2, 3]]
 
 
 def test_bilinear_averages_two_by_two_at_half_the_size():

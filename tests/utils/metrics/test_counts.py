@@ -86,6 +86,7 @@ def test_worked_example_of_rescaling_by_the_maximum():
         "drpca": (0.8, 1, 1, 1),
         "rpcanet": (0.8, 1, 1, 1),
         "dnanet": (0, 0, 0, 0),
+        "sctransnet": (0, 0, 0, 0),
         "basicirstd": (0, 0, 0, 0),
     }
 
@@ -132,6 +133,7 @@ def test_the_conventions_differ_where_they_say():
         "drpca": (1, 2, 81, 65536),
         "rpcanet": (2, 1, 12 + 20 + 80, 65536 - 97),
         "dnanet": (1, 2, 81, 65536),
+        "sctransnet": (1, 2, 81, 65536),
         "basicirstd": (1, 2, 101, 65536),
     }
 
@@ -257,6 +259,17 @@ def test_shape_and_place_are_told_apart():
     assert result["hiou"] == pytest.approx(1 / 6)
     assert result["target_precision"] == result["target_f1"] == 0.5
     assert result["fa_per_image"] == 1
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float32])
+def test_a_mask_of_numbers_is_refused(dtype):
+    truth = rectangles(TRUTH)
+    with pytest.raises(ValueError, match=r"expected \(H, W\) bool, such as mask > 0"):
+        count(sure(truth), truth.astype(dtype))
+    with pytest.raises(ValueError, match=r"expected \(H, W\) bool"):
+        count(sure(truth), truth[None])
+    with pytest.raises(ValueError, match="expected floats"):
+        count(Map(truth.astype(np.uint8) * np.uint8(255), are_logits=False), truth)
 
 
 def test_sizes_that_differ_are_refused():

@@ -4,7 +4,15 @@ import pytest
 import scipy.io
 
 from utils.data.images import encode_png
-from utils.metrics.maps import Map, doubt, is_empty, list_files, list_predictions, read_map
+from utils.metrics.maps import (
+    Map,
+    doubt,
+    is_empty,
+    list_files,
+    list_masks,
+    list_predictions,
+    read_map,
+)
 from utils.options import InputError
 
 
@@ -33,6 +41,7 @@ shares = np.array([[0.0, 0.25], [1.0, 0.75]])
         ("a.npy", logits, "logits", logits, True),
         ("a.npy", logits[None, :, :, None], "logits", logits, True),
         ("a.npy", shares, "probabilities", shares, False),
+        ("a.npy", np.float32([[0, 1.0000001]]), "probabilities", [[0, 1]], False),
         ("a.npy", shares > 0.5, None, shares > 0.5, False),
         ("a.npy", np.array([[0, 51], [255, 204]], np.uint8), None, [[0, 0.2], [1, 0.8]], False),
         ("a.npy", np.array([[0, 13107], [65535, 0]], ">u2"), None, [[0, 0.2], [1, 0]], False),
@@ -139,11 +148,14 @@ def test_names_of_images(tmp_path):
         list_files(tmp_path, (".mat",))
 
 
-def test_masks_beside_predictions_are_none(tmp_path):
-    for name in ("a_pred.png", "a_GT.png", "b_GT.png"):
+def test_image_prediction_and_mask_in_one_folder(tmp_path):
+    for name in ("a.png", "a_Pred.png", "a_GT.png", "b_GT.png", "c_pixels0.png"):
         (tmp_path / name).write_bytes(b"")
-    assert list(list_predictions(tmp_path)) == ["a", "b_GT"]
-    assert list(list_files(tmp_path, (".png",))) == ["a", "a_GT", "b_GT"]
+    found = {name: path.name for name, path in list_predictions(tmp_path).items()}
+    assert found == {"a": "a_Pred.png", "b_GT": "b_GT.png", "c": "c_pixels0.png"}
+    assert list_masks(tmp_path) == {"a": tmp_path / "a_GT.png"}
+    (tmp_path / "a_Pred.png").unlink()
+    assert list(list_masks(tmp_path)) == ["a", "a_GT", "b_GT", "c"]
 
 
 def test_doubts():

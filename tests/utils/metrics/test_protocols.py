@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from utils.metrics.maps import Map
-from utils.metrics.protocols import CORRECTED, PUBLISHED
+from utils.metrics.protocols import CORRECTED, PUBLISHED, Protocol
 
 LEVELS = np.array([[0, 100, 200], [0, 255, 1]], np.uint8)
 
@@ -12,6 +12,16 @@ def test_mask_rules():
     assert PUBLISHED.mask(LEVELS).tolist() == [[False, False, False], [False, True, False]]
     blank = np.zeros((2, 2), np.uint8)
     assert not PUBLISHED.mask(blank).any() and not CORRECTED.mask(blank).any()
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [{"matching": "hungarian"}, {"denominator": "area"}, {"sampling": "top"}, {"roc_rule": ""}],
+)
+def test_a_rule_that_is_none(rule):
+    (name,) = rule
+    with pytest.raises(ValueError, match=f"{name} '.*': expected one of"):
+        Protocol("own", **rule)
 
 
 @pytest.mark.parametrize("are_logits", [True, False])

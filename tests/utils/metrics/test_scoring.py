@@ -4,11 +4,12 @@ import cv2
 import numpy as np
 import pytest
 import scipy.io
+from PIL import Image
 
 from tests.utils.metrics import plain
 from utils.data.images import encode_png
 from utils.metrics.evaluation import evaluate
-from utils.metrics.protocols import CORRECTED, PUBLISHED
+from utils.metrics.protocols import CORRECTED, PROTOCOLS, PUBLISHED
 from utils.metrics.scoring import Job, MapAndMask, pair_files, score
 from utils.options import InputError
 
@@ -177,3 +178,6 @@ def test_mask_rules_are_the_protocols(folders):
     logits, expected = plain.sized(pair.prediction.values, mask)
     np.testing.assert_array_equal(found.values, logits)
     np.testing.assert_array_equal(true, expected)
+    dnanet = PROTOCOLS["dnanet"]
+    by_centres = Image.fromarray(dnanet.mask(mask)).resize((256, 256), Image.Resampling.NEAREST)
+    np.testing.assert_array_equal(pair.sized(dnanet, False)[1], by_centres)

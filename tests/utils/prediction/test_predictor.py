@@ -53,6 +53,9 @@ def test_arrays_that_are_no_image(weights):
             predict(array)
     with pytest.raises(ValueError, match="between 0 and 1"):
         Predictor(weights, threshold=50)
+    for size in (-3, 7.5):
+        with pytest.raises(ValueError, match="expected a number of pixels"):
+            Predictor(weights, size=size)
 
 
 def test_at_another_size_and_back(weights):

@@ -69,11 +69,11 @@ def test_the_gradient_is_clipped_and_its_norm_is_that_before():
 def test_a_compiler_is_asked_to_split_nothing_and_may_refuse(monkeypatch):
     from torch._dynamo import config
 
-    monkeypatch.setattr(config, "optimize_ddp", True)
     recipe = replace(RECIPES["default"], stages=1, width=1)
     runtime = Runtime(torch.device("cpu"), compiled=True)
-    Trainee(recipe, runtime, TrainingGroup.alone(), per_epoch=8)
-    assert not config.optimize_ddp
+    with config.patch(optimize_ddp=True):  # monkeypatch would take the option away afterwards
+        Trainee(recipe, runtime, TrainingGroup.alone(), per_epoch=8)
+        assert not config.optimize_ddp
 
     def refuse(part):
         raise RuntimeError("Dynamo is not supported on Python 3.13+")
