@@ -14,7 +14,7 @@ from utils.metrics.maps import KINDS
 from utils.metrics.protocols import PROTOCOLS
 from utils.metrics.report import TABLE_FORMATS
 from utils.options import InputError, Parser, non_negative, run_door, side
-from utils.results import find_export, read_record
+from utils.results import RECORD, find_export, read_record
 
 
 def main() -> None:
@@ -137,6 +137,9 @@ def main() -> None:
     else:
         export = find_export(arguments.results, arguments.dataset)
         record = read_record(export)
+        size = record.get("size")
+        if not (size is None or isinstance(size, int) and 0 < size <= 16384):
+            raise InputError(f"{export / RECORD}: {size!r} is no size; run t_models.py again")
         methods = [Method(export.name, export / "mat")]
         output = arguments.output or export
     masks, facts = arguments.masks, {"dataset": None, "split": None}

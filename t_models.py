@@ -187,8 +187,8 @@ def _predict_files(arguments: Namespace, data_root: Path, group: Group) -> int:
             inputs[i], sets[i] = str(dataset / split / "images"), dataset.name
     if arguments.split is not None and not sets:
         raise InputError("--split is for data sets; name the files themselves")
-    sources = find_sources(inputs, without=arguments.results)
     folder = arguments.results / (f"{sets[0]}_{split}" if 0 in sets else title(inputs))
+    sources = find_sources(inputs, without=(arguments.results, folder))
     if read_record(folder) or str(folder.resolve()) in origins(inputs):
         raise InputError(
             f"{folder}: holds the images themselves, or the maps of a data set; choose another "

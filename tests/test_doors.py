@@ -158,6 +158,11 @@ def test_a_run_goes_on_after_its_data_moved_and_is_listed(trained, door, data_ro
     heading, row = out.splitlines()
     assert code == 0 and heading.split()[:3] == ["run", "recipe", "epochs"]
     assert row.split()[:4] == [str(Path(*run.parts[-3:])), "default", "1/1", "1"]
+    for damaged in ("{", '{"recipe": [1]}'):
+        (run.with_name("other") / "config.json").parent.mkdir(exist_ok=True)
+        (run.with_name("other") / "config.json").write_text(damaged)
+        code, out, _ = door("run_0", "--list")
+        assert code == 0 and row.split() in map(str.split, out.splitlines()) and "damaged" in out
 
 
 def test_training_begins_with_weights(trained, door, refused, data_root):
@@ -294,7 +299,7 @@ def test_an_unknown_data_set_lists_those_there_are(refused, data_root):
 
 def test_unknown_and_senseless_options(refused, data_root):
     assert "--speed" in refused("run_0", "--speed", "9")
-    assert "at least 1" in refused("run_0", "--epochs", "0")
+    assert "from 1 to" in refused("run_0", "--epochs", "0")
     assert "above 0" in refused("run_0", "--lr", "-1")
     assert "not usable here" in refused("run_0", "--device", "abacus")
     assert "--resume takes no options" in refused("run_0", "--resume", "x", "--lr", "1")

@@ -9,6 +9,7 @@ import re
 import secrets
 import shutil
 import stat
+import sys
 import time
 import unicodedata
 import zlib
@@ -16,6 +17,8 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
+
+from filelock import FileLock, Timeout
 
 from .options import InputError
 
@@ -42,6 +45,8 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
 @contextmanager
 def new_file(path: Path) -> Iterator[BinaryIO]:
     """A file to fill, which replaces ``path`` when the block ends without an error."""
+    if not path.name:
+        raise InputError(f"{path}: expected the name of a file")
     temporary = temporary_path(path)
     with write_errors(path):
         try:
@@ -209,6 +214,34 @@ def make_folder(path: Path) -> None:
     """
     with write_errors(path):
         path.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """While the block runs, no other process enters one for this folder.
+
+    Raises:
+        InputError: another process is in one.
+    """
+    path = folder / ".lock"
+    # seconds: what loads images for a process that was killed ends a bit later
+    lock = FileLock(path, timeout=10)
+    with write_errors(path):
+        try:
+            lock.acquire()
+        except Timeout:
+            raise InputError(
+                f"{folder}: another process writes to it; wait for its end, or choose another "
+                "folder"
+            ) from None
+    try:
+        yield
+    finally:
+        if sys.platform == "win32":  # where what is open cannot be removed
+            lock.release()
+        with suppress(OSError):
+            path.unlink()
+        lock.release()
 
 
 def is_folder(path: Path) -> bool:

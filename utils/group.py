@@ -26,9 +26,14 @@ class Group:
     """
 
     def __init__(self, device: str = "cpu", timeout: timedelta = timedelta(hours=2)):
-        self.world = int(os.environ.get("WORLD_SIZE", 1))
-        self.rank = int(os.environ.get("RANK", 0))
-        self.local_rank = int(os.environ.get("LOCAL_RANK", 0))
+        try:
+            self.world = int(os.environ.get("WORLD_SIZE", 1))
+            self.rank = self.local_rank = 0
+            if self.world > 1:  # else they are of something else
+                names = ("RANK", "LOCAL_RANK")
+                self.rank, self.local_rank = (int(os.environ.get(name, 0)) for name in names)
+        except ValueError as error:
+            raise self._no_launcher() from error
         if device == "auto":
             device = choose_device(device).type
         self._on_gpu = device.startswith("cuda")
@@ -50,7 +55,17 @@ class Group:
                 torch.cuda.set_device(device)
         self.device = choose_device(device)
         if self.world > 1:
-            dist.init_process_group("nccl" if self._on_gpu else "gloo", timeout=timeout)
+            try:
+                dist.init_process_group("nccl" if self._on_gpu else "gloo", timeout=timeout)
+            except ValueError as error:
+                raise self._no_launcher() from error
+
+    @staticmethod
+    def _no_launcher() -> InputError:
+        return InputError(
+            f"WORLD_SIZE={os.environ['WORLD_SIZE']} in the environment, but not all that torchrun "
+            "sets; start with torchrun, or unset it"
+        )
 
     @classmethod
     def alone(cls) -> "Group":

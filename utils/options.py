@@ -2,16 +2,19 @@
 
 import argparse
 import errno
-import math
 import os
 import re
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 if TYPE_CHECKING:
     import torch
+
+_CONTROL = re.compile("[\\x00-\\x1f\\x7f\\x85\\u2028\\u2029]")
 
 
 class InputError(Exception):
@@ -41,6 +44,14 @@ class Parser(argparse.ArgumentParser):
         # no option begins with a digit: what does is a value, in the -20,-5 of --range, too
         self._negative_number_matcher = re.compile(r"-\.?\d")
 
+    def parse_known_args(self, args=None, namespace=None):
+        """As `argparse` has it, but for empty values: a shell's variable that is not set would mean
+        the current folder."""
+        given = sys.argv[1:] if args is None else list(args)
+        if "" in given or any(re.fullmatch(r"--[\w-]+=", text) for text in given):
+            self.error("an argument is empty; is a variable of the shell not set?")
+        return super().parse_known_args(given, namespace)
+
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message} ({self.prog} --help lists the options)")
 
@@ -48,15 +59,18 @@ class Parser(argparse.ArgumentParser):
 def run_door(door: Callable[[], int | None]) -> NoReturn:
     """Run a script's main function; exit code 2 for bad input, 128 + the signal if stopped, else
     what it returns, or 0."""
-    for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show stops nothing
-        if hasattr(stream, "reconfigure"):
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # it was closed by what started this
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif hasattr(stream, "reconfigure"):  # a name that the terminal cannot show stops nothing
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = door()
-        sys.stdout.flush()
+        with _unwound_by_sigterm():
+            code = door()
+            sys.stdout.flush()
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        _fail(str(error))
     except Stopped as stop:
         print(f"stopped: {stop}", file=sys.stderr)
         sys.exit(128 + stop.signal)
@@ -64,15 +78,41 @@ def run_door(door: Callable[[], int | None]) -> NoReturn:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     except OSError as error:
-        if not _of_closed_pipe(error):
-            raise
+        if error.filename is not None:
+            _fail(f"{error.filename}: cannot be read or written ({error.strerror})")
         try:
             print(flush=True)
-        except OSError:  # whoever read the output, such as head, has enough
+        except OSError as failed:
             _silence(sys.stdout)
-            sys.exit(141)
+            if not _of_closed_pipe(failed):
+                _fail(f"the output cannot be written ({failed.strerror})")
+            sys.exit(141)  # whoever read it, such as head, has enough
         raise
     sys.exit(code or 0)
+
+
+def _fail(message: str) -> NoReturn:
+    line = _CONTROL.sub(lambda found: ascii(found[0])[1:-1], message)  # a name may hold line feeds
+    print(f"error: {line}", file=sys.stderr)
+    sys.exit(2)
+
+
+@contextmanager
+def _unwound_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends what runs as Ctrl-C does, so that nothing half-written is left."""
+    alone = os.environ.get("WORLD_SIZE", "1") == "1"  # others of a group wait where none is heard
+    if (
+        not alone
+        or threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    ):
+        yield
+        return
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _of_closed_pipe(error: OSError) -> bool:
@@ -124,8 +164,9 @@ def unheard() -> Iterator[None]:
 
 
 def positive(text: str) -> int:
-    """An integer of at least 1; like those below, for ``type=``."""
-    return _checked(int, text, lambda value: value >= 1, "a whole number of at least 1")
+    """An integer of at least 1, less than any that torch cannot take; like those below, for
+    ``type=``."""
+    return _checked(int, text, lambda value: 1 <= value <= 10**9, "a whole number from 1 to 10^9")
 
 
 def non_negative(text: str) -> int:
@@ -145,13 +186,13 @@ def side_or_0(text: str) -> int:
 
 
 def positive_float(text: str) -> float:
-    """A finite number above 0."""
-    return _checked(float, text, lambda value: 0 < value < math.inf, "a number above 0")
+    """A number above 0 that float32 can hold."""
+    return _checked(float, text, lambda value: 0 < value < 1e38, "a number above 0")
 
 
 def non_negative_float(text: str) -> float:
-    """A finite number of at least 0."""
-    return _checked(float, text, lambda value: 0 <= value < math.inf, "a number of at least 0")
+    """A number of at least 0 that float32 can hold."""
+    return _checked(float, text, lambda value: 0 <= value < 1e38, "a number of at least 0")
 
 
 def fraction(text: str) -> float:

@@ -26,6 +26,12 @@ def test_scenes_are_made_once(door):
     assert "written" in door(*options, "--seed", "1", "--replace")[1]
 
 
+def test_a_split_of_no_scenes_has_no_folder(door):
+    options = ("--trainval", "1", "--test", "0", "--size", "32", "40", "--targets", "1", "1")
+    assert "written" in door(*options)[1] and "is there already" in door(*options)[1]
+    assert not Path("datasets", "x", "test").exists()
+
+
 def test_targets_without_a_place_are_said(door):
     Path("white").mkdir()
     for i in range(2):

@@ -1,7 +1,10 @@
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from utils import files
 from utils.files import (
@@ -14,11 +17,14 @@ from utils.files import (
     read_json,
     remove,
     scratch_folder,
+    sole_writer,
     temporary_path,
     write_bytes,
     write_json,
 )
 from utils.options import InputError
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_write_makes_its_folders_and_replaces_the_old_file(tmp_path):
@@ -200,6 +206,41 @@ def test_a_file_that_windows_calls_open_is_tried_again(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"a: cannot be written .Access is denied"):
         write_bytes(tmp_path / "a", b"newer")
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"new"]
+
+
+def test_one_process_at_a_time_writes_to_a_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "FileLock", lambda path, timeout: FileLock(path, timeout=0))
+    with sole_writer(tmp_path):
+        with pytest.raises(InputError, match="another process writes to it"), sole_writer(tmp_path):
+            pass
+    with sole_writer(tmp_path):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_ends_with_its_process(tmp_path):
+    code = (
+        "import time\n"
+        "from pathlib import Path\n"
+        "from utils.files import sole_writer\n"
+        f"with sole_writer(Path({str(tmp_path)!r})):\n"
+        "    print(flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE)
+    assert holder.stdout.readline()
+    holder.kill()
+    holder.wait()
+    holder.stdout.close()
+    with sole_writer(tmp_path):
+        pass
+
+
+def test_a_folder_is_no_file_to_write(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for path in (Path("."), Path("/")):
+        with pytest.raises(InputError, match="expected the name of a file"):
+            write_bytes(path, b"")
 
 
 def test_names_that_every_system_stores():

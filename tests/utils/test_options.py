@@ -32,6 +32,83 @@ def test_bad_input_is_one_line_and_exit_code_2(capsys):
     assert capsys.readouterr().err == "error: a.png: no image\n"
 
 
+def test_a_message_stays_one_line_whatever_a_name_holds(capsys):
+    def door():
+        raise InputError("a\nb\x1b.png: 无图像")
+
+    with pytest.raises(SystemExit):
+        run_door(door)
+    assert capsys.readouterr().err == "error: a\\nb\\x1b.png: 无图像\n"
+
+
+def test_what_a_folder_refuses_is_one_line(capsys):
+    def door():
+        raise PermissionError(errno.EACCES, "Permission denied", "closed/a")
+
+    with pytest.raises(SystemExit) as stop:
+        run_door(door)
+    assert stop.value.code == 2
+    assert (
+        capsys.readouterr().err
+        == "error: closed/a: cannot be read or written (Permission denied)\n"
+    )
+
+
+def run_code(code, **streams):
+    return subprocess.run(
+        [sys.executable, "-c", f"from utils.options import run_door\n{code}"], cwd=ROOT, **streams
+    )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="descriptors are another matter there")
+@pytest.mark.parametrize("closed", [(1,), (2,), (1, 2)])
+def test_closed_streams_stop_nothing(closed):
+    door = run_code(
+        "import sys\nrun_door(lambda: print('out') or print('err', file=sys.stderr) or 7)",
+        preexec_fn=lambda: [os.close(number) for number in closed],
+    )
+    assert door.returncode == 7
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="of Linux")
+def test_output_to_a_full_disk():
+    with open("/dev/full", "w") as full:
+        door = run_code("run_door(lambda: print('a'))", stdout=full, stderr=subprocess.PIPE)
+    assert door.returncode == 2
+    assert door.stderr == b"error: the output cannot be written (No space left on device)\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows ends a process at once")
+def test_sigterm_unwinds_what_runs(tmp_path):
+    code = (
+        "import time\n"
+        "from pathlib import Path\n"
+        "from utils.files import new_folder\n"
+        "def door():\n"
+        f"    with new_folder(Path({str(tmp_path / 'set')!r})):\n"
+        "        print('begun', flush=True)\n"
+        "        time.sleep(60)\n"
+        "run_door(door)"
+    )
+    door = subprocess.Popen(
+        [sys.executable, "-c", f"from utils.options import run_door\n{code}"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+    )
+    assert door.stdout.readline() == b"begun\n" and list(tmp_path.iterdir())
+    door.terminate()
+    assert door.wait() == 143 and not list(tmp_path.iterdir())
+    door.stdout.close()
+
+
+@pytest.mark.parametrize("arguments", [["--n", ""], ["--n="]])
+def test_an_empty_argument_is_an_error(arguments):
+    parser = Parser("A test.")
+    parser.add_argument("--n", default=1)
+    with pytest.raises(InputError, match="an argument is empty; is a variable"):
+        parser.parse_args(arguments)
+
+
 def test_ctrl_c(capsys):
     def door():
         raise KeyboardInterrupt
@@ -111,7 +188,7 @@ def test_numbers_say_what_they_should_be():
     parser = Parser("A test.")
     parser.add_argument("--n", type=positive)
     parser.add_argument("--seed", type=non_negative)
-    with pytest.raises(InputError, match="1.5 is not a whole number of at least 1"):
+    with pytest.raises(InputError, match=r"1.5 is not a whole number from 1 to 10\^9"):
         parser.parse_args(["--n", "1.5"])
     parser.add_argument("--size", type=side_or_0)
     assert [parser.parse_args(["--size", n]).size for n in ("0", "16384")] == [0, 16384]

@@ -72,6 +72,8 @@ def generate(
         with new_csv(temporary / "targets.csv") as writer:
             writer.writerow(("split", "image", *Pasted._fields))
             for split in SPLITS:
+                if not getattr(order, split):
+                    continue  # no folder: a set may have one split alone
                 for kind in ("images", "masks"):
                     (temporary / split / kind).mkdir(parents=True)
                 for name, image, mask, targets, wanted in _scenes(split, order, shares[split]):

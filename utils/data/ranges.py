@@ -39,9 +39,10 @@ def level_range(text: str) -> Range:
 def checked_range(choice: Range) -> Range:
     """The choice, if it is one; raises ValueError otherwise."""
     if isinstance(choice, tuple) and len(choice) == 2:
-        low, high = np.asarray(choice, np.float32)  # what images are computed in
-        if np.isfinite(high - low) and low != high:
-            return choice
+        with np.errstate(over="ignore"):
+            low, high = np.asarray(choice, np.float32)  # what images are computed in
+            if np.isfinite(high - low) and low != high:
+                return choice
     elif choice in RANGES:
         return choice
     raise ValueError(f"level range {choice}: expected auto, full, percentile or (low, high)")

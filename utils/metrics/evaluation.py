@@ -109,6 +109,8 @@ def write_evaluation(folder: Path, evaluation: Evaluation, facts: dict[str, Any]
     Raises:
         InputError: a file that cannot be written.
     """
+    # first: it marks the others, so that what a crash leaves of them is removed later
+    write_json(folder / "metrics.json", facts | as_json(evaluation))
     with new_csv(folder / "per_image.csv") as writer:
         writer.writerow(["image", "iou", *_IMAGE_COUNTS])
         for image in evaluation.images:
@@ -119,7 +121,6 @@ def write_evaluation(folder: Path, evaluation: Evaluation, facts: dict[str, Any]
         for image in evaluation.images:
             writer.writerows([image.name, *map(_cell, target)] for target in image.targets)
     _write_curves(folder / "curve.csv", evaluation)
-    write_json(folder / "metrics.json", facts | as_json(evaluation))
 
 
 def as_json(evaluation: Evaluation) -> dict[str, Any]:

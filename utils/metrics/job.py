@@ -1,7 +1,7 @@
 """One method or several: scored, printed, drawn."""
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -140,23 +140,26 @@ def run(
     ]  # of all, before anything is written: files of two scores would not go together
     for folder in {output, *folders}:
         remove_scores(folder)
-    for method, job, folder, evaluation in zip(methods, jobs, folders, evaluations, strict=True):
-        about = {"predictions": str(method.predictions), "masks": str(masks)}
-        about["list"] = None if chosen is None else str(chosen)
-        about |= {"kind": job.kind, "resize": resize, "seed": seed}
-        write_evaluation(folder, evaluation, facts | about)
-        if report:
-            write_page(folder / PAGE, evaluation, job, pictures)
     first = protocols[0].name
-    if plots:
-        for name, png in draw(evaluations, first).items():
-            write_bytes(output / f"{name}.png", png)
-    if len(methods) > 1:
-        table = table or "markdown"
-        write_json(output / DIFFERENCES, comparison_json(evaluations))
-    if table:
-        compared = text.comparison(evaluations, table)
-        write_bytes(output / text.TABLE_FORMATS[table], (compared + "\n").encode())
+    with _whole({output, *folders}):
+        if len(methods) > 1:
+            table = table or "markdown"
+            write_json(output / DIFFERENCES, comparison_json(evaluations))
+        for method, job, folder, evaluation in zip(
+            methods, jobs, folders, evaluations, strict=True
+        ):
+            about = {"predictions": str(method.predictions), "masks": str(masks)}
+            about["list"] = None if chosen is None else str(chosen)
+            about |= {"kind": job.kind, "resize": resize, "seed": seed}
+            write_evaluation(folder, evaluation, facts | about)
+            if report:
+                write_page(folder / PAGE, evaluation, job, pictures)
+        if plots:
+            for name, png in draw(evaluations, first).items():
+                write_bytes(output / f"{name}.png", png)
+        if table:
+            compared = text.comparison(evaluations, table)
+            write_bytes(output / text.TABLE_FORMATS[table], (compared + "\n").encode())
     # all is written: whoever reads what is printed may close the pipe
     for evaluation, folder in zip(evaluations, folders, strict=True):
         counts = evaluation.results[first].counts
@@ -180,6 +183,21 @@ def _pictures(images: Path | None, masks: Path) -> dict[str, Path]:
     with suppress(InputError):
         return list_files(masks.resolve().with_name("images"), SUFFIXES)
     return {}
+
+
+@contextmanager
+def _whole(folders: Collection[Path]) -> Iterator[None]:
+    """All that is written to the folders, or nothing of it."""
+    new = [folder for folder in folders if not folder.exists()]
+    try:
+        yield
+    except BaseException:
+        for folder in folders:
+            remove_scores(folder)
+        for folder in sorted(new, reverse=True):  # what is in another before that
+            with suppress(OSError):
+                folder.rmdir()
+        raise
 
 
 def remove_scores(folder: Path) -> None:

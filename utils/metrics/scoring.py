@@ -172,18 +172,32 @@ def _score_chunk(job: Job) -> Chunk:
     total: list[Score] | None = None
     images = []
     for name, prediction_file, mask_file in job.files:
-        pair = MapAndMask.read(prediction_file, mask_file, job.kind)
-        scores = []
-        for protocol in job.protocols:
-            sized, true = pair.sized(protocol, job.resize)
-            comparison = compare(sized, true, protocol)
-            scores.append(_score(name, sized, true, comparison, protocol, job.seed))
-            if protocol is job.protocols[0]:
-                targets = _targets(sized, comparison)
-                doubt, empty = maps.doubt(pair.prediction), maps.is_empty(pair.prediction)
-                images.append(Image(name, comparison.counts, targets, doubt, empty))
+        try:
+            scores, image = _score_image(name, prediction_file, mask_file, job)
+        except MemoryError as error:  # of the distances and overlaps of a great many components
+            raise InputError(
+                f"{prediction_file}: too many components for this memory; is it a map of this mask?"
+            ) from error
+        images.append(image)
         total = [a + b for a, b in zip(total, scores, strict=True)] if total else scores
     return Chunk(total or [], images)
+
+
+def _score_image(
+    name: str, prediction_file: Path, mask_file: Path, job: Job
+) -> tuple[list[Score], Image]:
+    """By each protocol, and what is known of it by the first."""
+    pair = MapAndMask.read(prediction_file, mask_file, job.kind)
+    scores, image = [], None
+    for protocol in job.protocols:
+        sized, true = pair.sized(protocol, job.resize)
+        comparison = compare(sized, true, protocol)
+        scores.append(_score(name, sized, true, comparison, protocol, job.seed))
+        if image is None:
+            targets = _targets(sized, comparison)
+            doubt, empty = maps.doubt(pair.prediction), maps.is_empty(pair.prediction)
+            image = Image(name, comparison.counts, targets, doubt, empty)
+    return scores, image
 
 
 def _score(

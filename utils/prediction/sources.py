@@ -27,13 +27,13 @@ class Source(NamedTuple):
         return self.path.suffix.lower() in VIDEOS
 
 
-def find_sources(inputs: Sequence[str], without: Path | None = None) -> list[Source]:
+def find_sources(inputs: Sequence[str], without: Sequence[Path] = ()) -> list[Source]:
     """The images and videos that are meant, sorted by name.
 
     Args:
         inputs: each a file, a folder (with all below it) or a pattern (``**`` for folders of any
             depth). Files of other kinds and hidden ones are passed over, unless named themselves.
-        without: a folder whose files are none of them, unless an input lies in it: that of the
+        without: folders whose files are none of them, unless an input lies in it: those of the
             outputs.
 
     Returns:
@@ -44,15 +44,15 @@ def find_sources(inputs: Sequence[str], without: Path | None = None) -> list[Sou
         InputError: nothing there, no image or video in it, a file name that is not text, a folder
             that may not be entered, or one below it that may not be listed.
     """
-    excluded = without.resolve() if without else None
+    folders = [folder.resolve() for folder in without]
     found: dict[Path, str] = {}  # by resolved folder: one file named twice is one source
     for text in inputs:
         with read_errors(text):
             base, paths = _expand(text)
             checked_name(str(base.resolve()), base)
-            inside = excluded is not None and base.resolve().is_relative_to(excluded)
+            excluded = [folder for folder in folders if not base.resolve().is_relative_to(folder)]
             for path in paths:
-                if excluded is None or inside or not path.resolve().is_relative_to(excluded):
+                if not any(map(path.resolve().is_relative_to, excluded)):
                     name = path.relative_to(base).with_suffix("").as_posix()
                     # of a link, the name that it has here: what it leads to may have no suffix
                     place = path.parent.resolve() / path.name

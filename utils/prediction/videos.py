@@ -10,7 +10,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from ..files import make_folder, rename, temporary_path, write_errors
+from ..files import checked_name, make_folder, rename, temporary_path, write_errors
 from ..options import InputError
 
 _FPS = 25.0  # where a file states none, or what is none
@@ -106,6 +106,7 @@ def new_video(path: Path, fps: float) -> Iterator[Callable[[np.ndarray], None]]:
         DamagedVideo: the format has no such size or rate.
         InputError: it cannot be written, not whole at least.
     """
+    checked_name(str(path), path.parent)  # OpenCV crashes at others
     make_folder(path.parent)
     temporary = temporary_path(path)
     temporary = temporary.with_name(temporary.name + path.suffix)  # by it OpenCV knows the format

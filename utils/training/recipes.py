@@ -1,7 +1,7 @@
 """Every default of training, as data."""
 
 import argparse
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -259,7 +259,23 @@ def recipe_from(values: Any, file: Path) -> Recipe:
             values.pop("restart")
     if not isinstance(values, dict) or values.keys() != names:
         raise InputError(f"{file}: its recipe is not one of this version; begin a new run")
+    for f in fields(Recipe):
+        if not _is_of(f, values[f.name]):
+            raise InputError(f"{file}: {f.name} is {values[f.name]!r}, which no recipe has")
     return Recipe(**values)
+
+
+def _is_of(option: Field, value: Any) -> bool:
+    """Whether an option can have the value."""
+    parse, kind = option.metadata["parse"], type(option.default)
+    if isinstance(parse, tuple):
+        return value in parse
+    if type(value) is not kind and not (kind is float and type(value) is int):
+        return False
+    try:
+        return parse is bool or parse(str(value)) == value
+    except argparse.ArgumentTypeError:
+        return False
 
 
 def _entry(table: dict[tuple[str, str], Any], name: str, dataset: str) -> Any:

@@ -5,6 +5,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from ..files import make_folder, read_json, write_bytes, write_errors, write_json
+from ..files import make_folder, read_json, sole_writer, write_bytes, write_errors, write_json
 from ..options import InputError
 from .runtime import Runtime
 
@@ -23,7 +24,8 @@ _PACKAGES = ("torch", "torchvision", "numpy", "opencv-python", "scipy", "tensorb
 
 
 class Record:
-    """The run folder; made here if it is new. Of several processes only the leader writes.
+    """The run folder; made, if it is new, as this is entered. Of several processes only the leader
+    writes, and no other training does meanwhile.
 
     Args:
         folder: of a new run, or of one to go on with.
@@ -32,25 +34,30 @@ class Record:
         step: of training, from which on events are written again.
 
     Raises:
-        InputError: the folder cannot be written.
+        InputError: when entered, the folder cannot be written, or another training writes to it.
     """
 
     def __init__(self, folder: Path, active: bool, lines: list[str], step: int):
         self.folder, self.active, self.lines = folder, active, lines
         self.events = None
-        if active:
-            make_folder(folder)
-            self._write_log()
-            with write_errors(folder):
-                self.events = SummaryWriter(str(folder), purge_step=step)
+        self.step = step
 
     def __enter__(self) -> "Record":
+        with ExitStack() as stack:
+            if self.active:
+                make_folder(self.folder)
+                stack.enter_context(sole_writer(self.folder))
+                self._write_log()
+                with write_errors(self.folder):
+                    self.events = SummaryWriter(str(self.folder), purge_step=self.step)
+            self._open = stack.pop_all()
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self.events:
-            with write_errors(self.folder):
-                self.events.close()
+        with self._open:
+            if self.events:
+                with write_errors(self.folder):
+                    self.events.close()
 
     def write(self, name: str, content: Any) -> None:
         """A JSON file of the folder."""
@@ -86,7 +93,7 @@ class Record:
         if not self.active:
             return
         path = self.folder / "environment.json"
-        sessions = read_json(path)["sessions"] if path.exists() else []
+        sessions = read_json(path).get("sessions", []) if path.exists() else []
         plain = (int, float, type(None))
         how = {k: v if isinstance(v, plain) else str(v) for k, v in vars(runtime).items()}
         write_json(path, {"sessions": [*sessions, environment() | {"runtime": how}]})
@@ -100,7 +107,8 @@ class Record:
 
     def _write_log(self) -> None:
         text = "".join(f"{line}\n" for line in self.lines)
-        write_bytes(self.folder / "log.txt", text.encode())
+        # a path need not be text
+        write_bytes(self.folder / "log.txt", text.encode(errors="backslashreplace"))
 
 
 def environment() -> dict[str, Any]:
@@ -159,29 +167,32 @@ def list_runs(runs: Path) -> str:
     """A line for each run, newest last: how far it came, and its best epoch."""
     rows = [("run", "recipe", "epochs", "best", "IoU", "nIoU", "Pd", "Fa x1e-6")]
     for path in sorted(runs.glob("*/*/config.json"), key=lambda path: path.stat().st_mtime_ns):
-        config = read_json(path)
-        state = path.with_name("summary.json")
-        summary = read_json(state) if state.exists() else {}
-        best = summary.get("best") or {}
-        done = f"{summary.get('epoch', 0)}/{config.get('recipe', {}).get('epochs', '?')}"
-        figures = [best.get(name) for name in ("iou", "niou", "pd")]
-        shares = ["-" if value is None else f"{100 * value:.2f}" for value in figures]
-        fa = best.get("fa")
-        rows.append(
-            (
-                str(path.parent),
-                str(config.get("recipe_name", "?")),
-                done,
-                str(best.get("epoch", "-")),
-                *shares,
-                "-" if fa is None else f"{1e6 * fa:.2f}",
-            )
-        )
+        try:
+            rows.append(_row(path))
+        except (InputError, AttributeError, TypeError, ValueError):  # the others are shown
+            rows.append((str(path.parent), "?", "damaged", *"-----"))
     if len(rows) == 1:
         return f"no run in {runs}"
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _row(path: Path) -> tuple[str, ...]:
+    """Of the run of a config.json."""
+    config, state = read_json(path), path.with_name("summary.json")
+    summary = read_json(state) if state.exists() else {}
+    best = summary.get("best") or {}
+    figures = [best.get(name) for name in ("iou", "niou", "pd")]
+    fa = best.get("fa")
+    return (
+        str(path.parent),
+        str(config.get("recipe_name", "?")),
+        f"{summary.get('epoch', 0)}/{config.get('recipe', {}).get('epochs', '?')}",
+        str(best.get("epoch", "-")),
+        *("-" if value is None else f"{100 * value:.2f}" for value in figures),
+        "-" if fa is None else f"{1e6 * fa:.2f}",
+    )
 
 
 def _version(package: str) -> str | None:

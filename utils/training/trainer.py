@@ -117,7 +117,10 @@ def train(
         if not (run / "best.pkl").exists():
             raise InputError(f"{run}: has no best.pkl yet; go on without --finish")
         info = checkpoint.load(run / "best.pkl").info
-        progress.best = info[recipe.selection] | {"epoch": info["epoch"]}  # last.pkl may be older
+        try:  # last.pkl may be older
+            progress.best = info[recipe.selection] | {"epoch": info["epoch"]}
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{run / 'best.pkl'}: not of this run") from error
     done = (progress.epoch - 1) * batches.per_epoch + progress.step
     about = {"dataset": dataset.name, "recipe": asdict(recipe)} | images.sha256
     about |= (origin or {}) | {"image_size": recipe.resized_to, "range": recipe.range}
@@ -408,9 +411,12 @@ def _resume(trainee: Trainee, recipe: Recipe, run: Path, images: Images) -> Prog
         raise InputError(f"{run / 'last.pkl'}: not of the run that config.json describes")
     try:
         trainee.load(saved.net, saved.training)
-        return Progress(**saved.training["progress"])
+        progress = Progress(**saved.training["progress"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{run / 'last.pkl'}: holds no state to resume from") from error
+    if progress.best and not (run / "best.pkl").exists():
+        raise InputError(f"{run / 'best.pkl'}: is gone; put it back, or begin a new run")
+    return progress
 
 
 @torch.inference_mode()

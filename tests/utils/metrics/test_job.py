@@ -10,7 +10,9 @@ import pytest
 import scipy.io
 
 from utils.data.images import encode_png
+from utils.metrics import job, scoring
 from utils.metrics.job import Method
+from utils.options import InputError
 
 SCORES = {"metrics.json", "per_image.csv", "per_target.csv", "curve.csv"}
 
@@ -66,6 +68,27 @@ def test_a_method_that_cannot_be_scored_leaves_all_as_it_was(folders, door, refu
     (tmp_path / "b" / "19.mat").write_bytes(b"x")
     refused(*options)
     assert {path: path.read_bytes() for path in Path("out").rglob("*.*")} == before
+
+
+def test_what_cannot_be_written_whole_is_not_written(folders, refused, monkeypatch):
+    maps, masks = folders
+
+    def fail(*arguments):
+        raise InputError("report.html: cannot be written")
+
+    monkeypatch.setattr(job, "write_page", fail)
+    both = ("--predictions", f"a={maps}", f"b={maps}")
+    refused("cal_from_mask", "--masks", masks, "--output", "out", "--report", *both)
+    assert not [path for path in Path("out").rglob("*") if path.is_file()]
+
+
+def test_a_map_of_too_many_components_is_named(folders, refused, monkeypatch):
+    def fail(*arguments):
+        raise MemoryError
+
+    monkeypatch.setattr(scoring, "compare", fail)
+    options = ("--predictions", folders[0], "--masks", folders[1], "--output", "out")
+    assert "00.mat: too many components" in refused("cal_from_mask", *options)
 
 
 @pytest.mark.parametrize("pictures", ["none", "of another kind", "damaged"])

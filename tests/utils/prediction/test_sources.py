@@ -55,7 +55,9 @@ def test_one_stem_twice(here):
 
 def test_outputs_are_no_inputs(here):
     here("a.png", "results/photos/img/a.png")
-    assert names(".", without=Path("results")) == ["a"]
+    assert names(".", without=[Path("results")]) == ["a"]
+    here("results/own.png")  # the images are in the folder of the results themselves
+    assert names("results", without=[Path("results"), Path("results/photos")]) == ["own"]
 
 
 def test_links_go_by_their_own_names(here):

@@ -111,7 +111,7 @@ def test_further_data_sets():
     assert Recipe().others == [] == Recipe(also=parse("--also", "none")[1]["also"]).others
     given = parse("--also", "IRSTD-1k, NUDT-SIRST")[1]
     assert recipe_for("default", "x", given).others == ["IRSTD-1k", "NUDT-SIRST"]
-    for text in ("", "a,,b"):
+    for text in (" ", "a,,b"):
         with pytest.raises(InputError, match="names of data sets, comma-separated, or none"):
             parse("--also", text)
 
@@ -123,3 +123,16 @@ def test_a_recipe_is_read_back():
             InputError, match=r"config\.json: .* not one of this version; begin a new"
         ):
             recipe_from(values, Path("config.json"))
+    for name, value in (
+        ("epochs", "3"),
+        ("epochs", 0),
+        ("stages", True),
+        ("lr", "1e-3"),
+        ("lr", -1.0),
+        ("augment", 1),
+        ("loss", "foo"),
+        ("loss", [1]),
+        ("also", 5),
+    ):
+        with pytest.raises(InputError, match=f"config\\.json: {name} is .*, which no recipe has"):
+            recipe_from(asdict(Recipe()) | {name: value}, Path("config.json"))
