@@ -79,7 +79,8 @@ def main() -> None:
         "--resize",
         action="store_true",
         help="bring maps to the size of their masks for the protocols that score at native size "
-        "(corrected, basicirstd), and maps of any size to that of the others",
+        f"({', '.join(p.name for p in PROTOCOLS.values() if not p.size)}), and maps of any size to "
+        "that of the others",
     )
     parser.add_argument(
         "--protocols",

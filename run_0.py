@@ -169,7 +169,7 @@ def main() -> None:
             run = new_run_folder(checkpoint.RUNS, plan.dataset.name)
     run, recipe = group.share((run, recipe))
     try:
-        with memory_errors():
+        with memory_errors(), group.sole_writer(run):
             train(
                 recipe,
                 plan.dataset,

@@ -173,7 +173,8 @@ def main() -> int:
     )
     if group.leads:
         print(f"{weights}: predicting {dataset / split}")
-    outcome = predict_split(predictor, dataset / split, job, group)
+    with group.sole_writer(job.folder):
+        outcome = predict_split(predictor, dataset / split, job, group)
     return _report(outcome, job, group, job.kinds)
 
 
@@ -211,7 +212,8 @@ def _predict_files(arguments: Namespace, data_root: Path, group: Group) -> int:
                 file=sys.stderr,
             )
         print(f"{weights}: predicting {len(sources)} files")
-    outcome = predict_files(predictor, sources, job, group)
+    with group.sole_writer(folder):
+        outcome = predict_files(predictor, sources, job, group)
     has_videos = any(source.is_video for source in sources)
     written = job.kinds if job.frames or not all(source.is_video for source in sources) else ()
     return _report(outcome, job, group, (*written, "video", "boxes") if has_videos else written)

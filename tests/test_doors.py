@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
+from filelock import FileLock
 from torch._dynamo.exc import TorchDynamoException
 
 import run_0
-from utils import checkpoint
+from utils import checkpoint, files
 from utils.data.images import encode_png, read_levels
+from utils.files import sole_writer
 from utils.options import InputError
 from utils.results import RECORD
 from utils.training import record
@@ -143,6 +145,22 @@ def test_resume_takes_a_finished_run_as_it_is(trained, door):
     before = (run / "last.pkl").read_bytes()
     assert door("run_0", "--resume", run)[0] == 0
     assert (run / "last.pkl").read_bytes() == before
+
+
+def test_one_process_at_a_time_writes_to_a_folder(trained, door, refused, data_root, monkeypatch):
+    photos = data_root / "tiny" / "test" / "images"
+    monkeypatch.setattr(files, "FileLock", lambda path, timeout: FileLock(path, timeout=0))
+    (run,) = trained.glob("runs/tiny/*")
+    assert door("t_models")[0] == door("t_models", "--images", photos)[0] == 0
+    before = {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()}
+    for folder, options in (
+        (run, ("run_0", "--resume", run)),
+        (Path("results/tiny"), ("t_models",)),
+        (Path("results", photos.name), ("t_models", "--images", photos)),
+    ):
+        with sole_writer(folder):
+            assert "another process writes to it" in refused(*options)
+    assert {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()} == before
 
 
 def test_a_run_goes_on_after_its_data_moved_and_is_listed(trained, door, data_root):

@@ -2,6 +2,7 @@
 
 import csv
 import glob
+import hashlib
 import io
 import json
 import os
@@ -9,12 +10,12 @@ import re
 import secrets
 import shutil
 import stat
-import sys
+import tempfile
 import time
 import unicodedata
 import zlib
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
@@ -218,30 +219,29 @@ def make_folder(path: Path) -> None:
 
 @contextmanager
 def sole_writer(folder: Path) -> Iterator[None]:
-    """While the block runs, no other process enters one for this folder.
+    """While the block runs, no other process of this user and machine enters one for this folder.
+
+    The lock is a file of the system's folder for temporary ones: in the folder itself it would be
+    left behind, and not every disk has locks. Where there are none, the block runs without.
 
     Raises:
         InputError: another process is in one.
     """
-    path = folder / ".lock"
-    # seconds: what loads images for a process that was killed ends a bit later
-    lock = FileLock(path, timeout=10)
-    with write_errors(path):
+    user = getattr(os, "getuid", int)()
+    key = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
+    with ExitStack() as stack:
         try:
-            lock.acquire()
+            path = Path(tempfile.gettempdir(), f"msconet-{user}-{key}.lock")
+            # seconds: what loads images for a process that was killed ends a bit later
+            stack.enter_context(FileLock(path, timeout=10))
         except Timeout:
             raise InputError(
                 f"{folder}: another process writes to it; wait for its end, or choose another "
                 "folder"
             ) from None
-    try:
+        except (OSError, NotImplementedError):
+            pass
         yield
-    finally:
-        if sys.platform == "win32":  # where what is open cannot be removed
-            lock.release()
-        with suppress(OSError):
-            path.unlink()
-        lock.release()
 
 
 def is_folder(path: Path) -> bool:

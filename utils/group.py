@@ -2,13 +2,15 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
+from .files import sole_writer
 from .options import InputError, choose_device
 
 
@@ -22,7 +24,7 @@ class Group:
 
     Raises:
         InputError: no such device, a numbered one for several processes, fewer GPUs than processes,
-            or several on Windows.
+            several on Windows, or a WORLD_SIZE that is not of a launcher.
     """
 
     def __init__(self, device: str = "cpu", timeout: timedelta = timedelta(hours=2)):
@@ -32,8 +34,10 @@ class Group:
             if self.world > 1:  # else they are of something else
                 names = ("RANK", "LOCAL_RANK")
                 self.rank, self.local_rank = (int(os.environ.get(name, 0)) for name in names)
+            if self.world < 1:
+                raise ValueError("at least 1 is expected")
         except ValueError as error:
-            raise self._no_launcher() from error
+            raise self._no_launcher(error) from error
         if device == "auto":
             device = choose_device(device).type
         self._on_gpu = device.startswith("cuda")
@@ -58,13 +62,13 @@ class Group:
             try:
                 dist.init_process_group("nccl" if self._on_gpu else "gloo", timeout=timeout)
             except ValueError as error:
-                raise self._no_launcher() from error
+                raise self._no_launcher(error) from error
 
     @staticmethod
-    def _no_launcher() -> InputError:
+    def _no_launcher(error: ValueError) -> InputError:
         return InputError(
-            f"WORLD_SIZE={os.environ['WORLD_SIZE']} in the environment, but not all that torchrun "
-            "sets; start with torchrun, or unset it"
+            f"WORLD_SIZE={os.environ['WORLD_SIZE']} in the environment, but not as torchrun sets "
+            f"that and what belongs to it ({error}); start with torchrun, or unset it"
         )
 
     @classmethod
@@ -87,6 +91,13 @@ class Group:
         yield
         if self.leads:
             self.wait()
+
+    @contextmanager
+    def sole_writer(self, folder: Path) -> Iterator[None]:
+        """`files.sole_writer` of the leader, before the block begins in any process."""
+        with sole_writer(folder) if self.leads else nullcontext():
+            self.wait()
+            yield
 
     def share(self, value: Any) -> Any:
         """The leader's value, in every process."""

@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import multiprocessing
 import os
 import re
 import signal
@@ -14,6 +15,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 if TYPE_CHECKING:
     import torch
 
+_OF_THE_PLACE = (  # errors that say nothing of the code
+    errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.EIO
+)  # fmt: skip
 _CONTROL = re.compile("[\\x00-\\x1f\\x7f\\x85\\u2028\\u2029]")
 
 
@@ -78,8 +82,10 @@ def run_door(door: Callable[[], int | None]) -> NoReturn:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     except OSError as error:
-        if error.filename is not None:
+        if error.filename is not None and error.errno in _OF_THE_PLACE:
             _fail(f"{error.filename}: cannot be read or written ({error.strerror})")
+        if not _of_closed_pipe(error) and error.errno not in _OF_THE_PLACE:
+            raise
         try:
             print(flush=True)
         except OSError as failed:
@@ -93,7 +99,8 @@ def run_door(door: Callable[[], int | None]) -> NoReturn:
 
 def _fail(message: str) -> NoReturn:
     line = _CONTROL.sub(lambda found: ascii(found[0])[1:-1], message)  # a name may hold line feeds
-    print(f"error: {line}", file=sys.stderr)
+    with suppress(OSError):  # of stderr
+        print(f"error: {line}", file=sys.stderr)
     sys.exit(2)
 
 
@@ -108,7 +115,14 @@ def _unwound_by_sigterm() -> Iterator[None]:
     ):
         yield
         return
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+
+    def stop(number: int, frame: object) -> NoReturn:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a launcher may send it twice
+        for child in multiprocessing.active_children():  # else their work is waited for
+            child.terminate()
+        sys.exit(128 + number)
+
+    signal.signal(signal.SIGTERM, stop)
     try:
         yield
     finally:

@@ -29,7 +29,7 @@ def test_a_rank_without_others_is_of_something_else(monkeypatch, variables):
     assert group.Group("cpu").leads
 
 
-@pytest.mark.parametrize("world", ["2", "many", ""])
+@pytest.mark.parametrize("world", ["2", "0", "many", ""])
 def test_several_processes_need_their_launcher(monkeypatch, world):
     monkeypatch.setenv("WORLD_SIZE", world)
     for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):

@@ -78,26 +78,39 @@ def test_output_to_a_full_disk():
     assert door.stderr == b"error: the output cannot be written (No space left on device)\n"
 
 
+_TERMINATED = """
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from utils.files import new_folder
+from utils.options import run_door
+
+def door():
+    with new_folder(Path({folder!r})), ProcessPoolExecutor(1) as pool:
+        waits = pool.submit(time.sleep, 60)
+        while not waits.running():
+            time.sleep(0.01)
+        print("begun", flush=True)
+        waits.result()
+
+if __name__ == "__main__":
+    run_door(door)
+"""
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows ends a process at once")
 def test_sigterm_unwinds_what_runs(tmp_path):
-    code = (
-        "import time\n"
-        "from pathlib import Path\n"
-        "from utils.files import new_folder\n"
-        "def door():\n"
-        f"    with new_folder(Path({str(tmp_path / 'set')!r})):\n"
-        "        print('begun', flush=True)\n"
-        "        time.sleep(60)\n"
-        "run_door(door)"
-    )
+    (tmp_path / "program.py").write_text(_TERMINATED.format(folder=str(tmp_path / "in" / "set")))
     door = subprocess.Popen(
-        [sys.executable, "-c", f"from utils.options import run_door\n{code}"],
+        [sys.executable, tmp_path / "program.py"],
         cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
     )
-    assert door.stdout.readline() == b"begun\n" and list(tmp_path.iterdir())
-    door.terminate()
-    assert door.wait() == 143 and not list(tmp_path.iterdir())
+    assert door.stdout.readline() == b"begun\n" and list((tmp_path / "in").iterdir())
+    for _ in range(2):  # a launcher may send it twice
+        door.terminate()
+    assert door.wait(timeout=30) == 143 and not list((tmp_path / "in").iterdir())
     door.stdout.close()
 
 

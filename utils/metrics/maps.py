@@ -73,10 +73,9 @@ def list_predictions(folder: Path) -> dict[str, Path]:
 
 def list_masks(folder: Path) -> dict[str, Path]:
     """`list_files` of masks: the ``X_GT`` where DNANet has written them beside ``X_Pred``."""
-    predicted = _predicted(folder)
-    if not predicted:
+    masks = {f"{name}_GT": name for name in _predicted(folder)}
+    if not any(path.stem in masks for path in list_folder(folder)):
         return list_files(folder, IMAGE_SUFFIXES)
-    masks = {f"{name}_GT": name for name in predicted}
     return files_by_name(folder, IMAGE_SUFFIXES, lambda path: masks.get(path.stem))
 
 

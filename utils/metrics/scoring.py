@@ -174,9 +174,10 @@ def _score_chunk(job: Job) -> Chunk:
     for name, prediction_file, mask_file in job.files:
         try:
             scores, image = _score_image(name, prediction_file, mask_file, job)
-        except MemoryError as error:  # of the distances and overlaps of a great many components
+        except MemoryError as error:
             raise InputError(
-                f"{prediction_file}: too many components for this memory; is it a map of this mask?"
+                f"{prediction_file}: scoring it does not fit into memory; it is too large, or it "
+                "and its mask have too many components"
             ) from error
         images.append(image)
         total = [a + b for a, b in zip(total, scores, strict=True)] if total else scores

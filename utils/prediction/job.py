@@ -5,7 +5,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import chain, groupby, islice
 from pathlib import Path
@@ -19,7 +18,7 @@ from model.msconet import STRIDE
 from ..data.dataset import list_images
 from ..data.images import photo_size, png_buffer, read_levels, read_photo, resize, row_blocks
 from ..data.ranges import Limits, Range, stretched
-from ..files import make_folder, remove, sole_writer, write_bytes
+from ..files import make_folder, remove, write_bytes
 from ..group import Group
 from ..memory import memory_errors
 from ..metrics.job import remove_scores
@@ -111,14 +110,9 @@ def predict_files(
     make_folder(job.folder)
     settings = _settings(predictor, job)
     stamps = _stamps(sources)
-    with _sole_job(job.folder, group):
-        journal = Journal(job.folder, settings, stamps, group, job.skip_existing, job.origins)
-        journal.start()
-        return _predict(predictor, sources, job, group, journal)
-
-
-def _sole_job(folder: Path, group: Group) -> AbstractContextManager[None]:
-    return sole_writer(folder) if group.leads else nullcontext()
+    journal = Journal(job.folder, settings, stamps, group, job.skip_existing, job.origins)
+    journal.start()
+    return _predict(predictor, sources, job, group, journal)
 
 
 def _settings(predictor: Predictor, job: Job, **more: Any) -> Settings:
@@ -210,16 +204,15 @@ def predict_split(predictor: Predictor, split: Path, job: Job, group: Group) -> 
     about = {key: record[key] for key in ("dataset", "data_root", "split")}
     settings = _settings(predictor, job, **about)
     sources = [Source(stem, path) for stem, path in images.items()]
-    with _sole_job(folder, group):
-        journal = Journal(folder, settings, _stamps(sources), group, keep=job.skip_existing)
-        if group.leads:
-            remove_scores(folder)
-            write_record(folder, record)
-        journal.start()
-        outcome = _predict(predictor, sources, job, group, journal)
-        if group.leads:
-            complete = not outcome.failed
-            write_record(folder, record | {"complete": complete, "images": sorted(images)})
+    journal = Journal(folder, settings, _stamps(sources), group, keep=job.skip_existing)
+    if group.leads:
+        remove_scores(folder)
+        write_record(folder, record)
+    journal.start()
+    outcome = _predict(predictor, sources, job, group, journal)
+    if group.leads:
+        complete = not outcome.failed
+        write_record(folder, record | {"complete": complete, "images": sorted(images)})
     return outcome
 
 

@@ -5,7 +5,6 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,7 +15,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from ..files import make_folder, read_json, sole_writer, write_bytes, write_errors, write_json
+from ..files import make_folder, read_json, write_bytes, write_errors, write_json
 from ..options import InputError
 from .runtime import Runtime
 
@@ -24,8 +23,7 @@ _PACKAGES = ("torch", "torchvision", "numpy", "opencv-python", "scipy", "tensorb
 
 
 class Record:
-    """The run folder; made, if it is new, as this is entered. Of several processes only the leader
-    writes, and no other training does meanwhile.
+    """The run folder; made here if it is new. Of several processes only the leader writes.
 
     Args:
         folder: of a new run, or of one to go on with.
@@ -34,30 +32,25 @@ class Record:
         step: of training, from which on events are written again.
 
     Raises:
-        InputError: when entered, the folder cannot be written, or another training writes to it.
+        InputError: the folder cannot be written.
     """
 
     def __init__(self, folder: Path, active: bool, lines: list[str], step: int):
         self.folder, self.active, self.lines = folder, active, lines
         self.events = None
-        self.step = step
+        if active:
+            make_folder(folder)
+            self._write_log()
+            with write_errors(folder):
+                self.events = SummaryWriter(str(folder), purge_step=step)
 
     def __enter__(self) -> "Record":
-        with ExitStack() as stack:
-            if self.active:
-                make_folder(self.folder)
-                stack.enter_context(sole_writer(self.folder))
-                self._write_log()
-                with write_errors(self.folder):
-                    self.events = SummaryWriter(str(self.folder), purge_step=self.step)
-            self._open = stack.pop_all()
         return self
 
     def __exit__(self, *error: object) -> None:
-        with self._open:
-            if self.events:
-                with write_errors(self.folder):
-                    self.events.close()
+        if self.events:
+            with write_errors(self.folder):
+                self.events.close()
 
     def write(self, name: str, content: Any) -> None:
         """A JSON file of the folder."""

@@ -82,13 +82,13 @@ def test_what_cannot_be_written_whole_is_not_written(folders, refused, monkeypat
     assert not [path for path in Path("out").rglob("*") if path.is_file()]
 
 
-def test_a_map_of_too_many_components_is_named(folders, refused, monkeypatch):
+def test_too_little_memory_is_one_line(folders, refused, monkeypatch):
     def fail(*arguments):
         raise MemoryError
 
     monkeypatch.setattr(scoring, "compare", fail)
     options = ("--predictions", folders[0], "--masks", folders[1], "--output", "out")
-    assert "00.mat: too many components" in refused("cal_from_mask", *options)
+    assert "00.mat: scoring it does not fit into memory" in refused("cal_from_mask", *options)
 
 
 @pytest.mark.parametrize("pictures", ["none", "of another kind", "damaged"])

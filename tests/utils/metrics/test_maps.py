@@ -154,6 +154,11 @@ def test_image_prediction_and_mask_in_one_folder(tmp_path):
     found = {name: path.name for name, path in list_predictions(tmp_path).items()}
     assert found == {"a": "a_Pred.png", "b_GT": "b_GT.png", "c": "c_pixels0.png"}
     assert list_masks(tmp_path) == {"a": tmp_path / "a_GT.png"}
+    (tmp_path / "a_GT.png").unlink()
+    (tmp_path / "a.png").unlink()
+    assert list(list_masks(tmp_path)) == ["a", "b_GT", "c"]  # the masks are another's predictions
+    (tmp_path / "a.png").write_bytes(b"")
+    (tmp_path / "a_GT.png").write_bytes(b"")
     (tmp_path / "a_Pred.png").unlink()
     assert list(list_masks(tmp_path)) == ["a", "a_GT", "b_GT", "c"]
 

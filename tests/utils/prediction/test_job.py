@@ -11,11 +11,8 @@ import cv2
 import numpy as np
 import pytest
 import scipy.io
-from filelock import FileLock
 
-from utils import files
 from utils.data.images import encode_png, read_photo
-from utils.files import sole_writer
 from utils.options import InputError
 from utils.prediction import Predictor, job, videos
 from utils.prediction.job import Job, predict_files
@@ -49,18 +46,6 @@ def written(folder):
 def entries(folder):
     lines = (folder / "images.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines][1:]
-
-
-def test_one_job_at_a_time_writes_to_a_folder(run, photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "FileLock", lambda path, timeout: FileLock(path, timeout=0))
-    assert run(photos) == (4, 0)
-    before = written(tmp_path / "out")
-    with (
-        sole_writer(tmp_path / "out"),
-        pytest.raises(InputError, match="out: another process writes to it"),
-    ):
-        run(photos)
-    assert written(tmp_path / "out") == before
 
 
 def test_the_outputs_of_every_image(run, photos, predictor, tmp_path):

@@ -17,14 +17,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from filelock import FileLock
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.optim.swa_utils import AveragedModel
 
 from model import build_model
 from utils import checkpoint, files
 from utils.data.dataset import PairDataset
-from utils.files import sole_writer
 from utils.metrics.counts import Counts
 from utils.options import InputError, Stopped
 from utils.training import trainer
@@ -665,19 +663,6 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(data_root, tmp_path, monke
     assert torch.equal(everything(train(data_root, tmp_path / "run", resume=True)), whole)
 
 
-def test_one_training_at_a_time_writes_to_a_run(data_root, tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "FileLock", lambda path, timeout: FileLock(path, timeout=0))
-    run = tmp_path / "run"
-    train(data_root, run, epochs=1)
-    before = {path.name: path.read_bytes() for path in run.iterdir()}
-    with (
-        sole_writer(run),
-        pytest.raises(InputError, match="run: another process writes to it"),
-    ):
-        train(data_root, run, epochs=1, resume=True)
-    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
-
-
 def test_what_cannot_be_resumed(data_root, tmp_path):
     run = tmp_path / "run"
     train(data_root, run, epochs=1)
@@ -696,6 +681,8 @@ def test_what_cannot_be_resumed(data_root, tmp_path):
     with pytest.raises(InputError, match=r"best\.pkl: is gone"):
         train(data_root, run, resume=True, epochs=1)
     (run / "away.pkl").rename(run / "best.pkl")
+    with pytest.raises(InputError, match="holds a run already"):
+        train(data_root, run, epochs=1)
     path = data_root / "tiny" / "trainval" / "images" / "trainval0.png"
     path.write_bytes(cv2.imencode(".png", np.full((40, 48), 7, np.uint8))[1].tobytes())
     with pytest.raises(InputError, match="the data set has changed"):
