@@ -116,10 +116,14 @@ def _unwound_by_sigterm() -> Iterator[None]:
         yield
         return
 
+    process = os.getpid()
+
     def stop(number: int, frame: object) -> NoReturn:
+        if os.getpid() != process:  # forked of it, with nothing of its own to unwind
+            os._exit(128 + number)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a launcher may send it twice
         for child in multiprocessing.active_children():  # else their work is waited for
-            child.terminate()
+            child.kill()  # one that has just been forked may not hear another signal
         sys.exit(128 + number)
 
     signal.signal(signal.SIGTERM, stop)
