@@ -13,7 +13,7 @@ from utils.metrics.job import Method, run
 from utils.metrics.maps import KINDS
 from utils.metrics.protocols import PROTOCOLS
 from utils.metrics.report import TABLE_FORMATS
-from utils.options import InputError, Parser, non_negative, run_door, side
+from utils.options import LARGEST_SIDE, InputError, Parser, non_negative, run_door, side
 from utils.results import RECORD, find_export, read_record
 
 
@@ -139,7 +139,7 @@ def main() -> None:
         export = find_export(arguments.results, arguments.dataset)
         record = read_record(export)
         size = record.get("size")
-        if not (size is None or isinstance(size, int) and 0 < size <= 16384):
+        if not (size is None or isinstance(size, int) and 0 < size <= LARGEST_SIDE):
             raise InputError(f"{export / RECORD}: {size!r} is no size; run t_models.py again")
         methods = [Method(export.name, export / "mat")]
         output = arguments.output or export

@@ -34,7 +34,7 @@ def test_pairs_and_targets(name, trainval, test, targets, targets_at_256):
     assert len(PairDataset(DATA / name / "test")) == test
     masks = [read_mask(path) for path in list_images(DATA / name / "test" / "masks").values()]
     assert sum(len(components(mask).areas) for mask in masks) == targets
-    small = (resize(mask, 256, nearest=True) for mask in masks)
+    small = (resize(mask, 256, nearest="corner") for mask in masks)
     assert sum(len(components(mask).areas) for mask in small) == targets_at_256
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 if TYPE_CHECKING:
     import torch
 
+LARGEST_SIDE = 16384  # px, of the largest image that is read
 _OF_THE_PLACE = (  # errors that say nothing of the code
     errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.EIO
 )  # fmt: skip
@@ -194,13 +195,14 @@ def non_negative(text: str) -> int:
 
 def side(text: str) -> int:
     """The side of an image in px: of at least 1, of at most the largest that is read."""
-    return _checked(int, text, lambda value: 1 <= value <= 16384, "a number of px from 1 to 16384")
+    expected = f"a number of px from 1 to {LARGEST_SIDE}"
+    return _checked(int, text, lambda value: 1 <= value <= LARGEST_SIDE, expected)
 
 
 def side_or_0(text: str) -> int:
     """0, or what `side` takes."""
-    expected = "0 or a number of px up to 16384"
-    return _checked(int, text, lambda value: 0 <= value <= 16384, expected)
+    expected = f"0 or a number of px up to {LARGEST_SIDE}"
+    return _checked(int, text, lambda value: 0 <= value <= LARGEST_SIDE, expected)
 
 
 def positive_float(text: str) -> float:

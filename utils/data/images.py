@@ -13,12 +13,17 @@ import numpy as np
 from PIL import Image, TiffImagePlugin
 
 from ..files import read_errors
-from ..options import InputError
+from ..options import LARGEST_SIDE, InputError
 
 SUFFIXES = frozenset({".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff"})
 
 _BLOCK = 2**22  # pixels
-_MOST_PIXELS = 2**28  # 16384 x 16384
+_MODES = {
+    None: cv2.INTER_LINEAR,
+    "corner": cv2.INTER_NEAREST,
+    "centre": cv2.INTER_NEAREST_EXACT,
+}
+_MOST_PIXELS = LARGEST_SIDE**2
 _MOST_PACKED = 1400  # bytes of pixels a byte of the file: deflate reaches 1032, LZW 1362
 _BOUNDED = (1, 5, 8, 32773, 32946)  # TIFF: none, LZW, deflate, PackBits; others pack any number
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # their first bytes, the latter of BigTIFF
@@ -65,7 +70,7 @@ def unit_interval(levels: np.ndarray) -> np.ndarray:
 def resize(
     array: np.ndarray,
     size: int | tuple[int, int],
-    nearest: bool | Literal["corner", "centre"] = False,
+    nearest: Literal["corner", "centre"] | None = None,
 ) -> np.ndarray:
     """(H, W) -> (size, size), or (height, width), of the same type, bilinear or nearest.
 
@@ -73,16 +78,13 @@ def resize(
         array: any real numbers.
         size: px.
         nearest: takes for each pixel the value at the place of its upper left corner, as OpenCV
-            does (True, too), or of its centre, as Pillow, scikit-image and MATLAB do. At 256 x 256
-            the masks of IRSTD-1k hold the paper's 291 targets by corners, 294 by centres.
+            does, or of its centre, as Pillow, scikit-image and MATLAB do. At 256 x 256 the test
+            masks of IRSTD-1k hold the paper's 291 targets by corners, 294 by centres.
     """
     shape = (size, size) if isinstance(size, int) else size
     if array.shape == shape:
         return array
-    mode = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
-    if nearest == "centre":
-        mode = cv2.INTER_NEAREST_EXACT
-    resized = cv2.resize(array.astype(np.float32), shape[::-1], interpolation=mode)
+    resized = cv2.resize(array.astype(np.float32), shape[::-1], interpolation=_MODES[nearest])
     if array.dtype.kind in "iu":
         resized = np.rint(resized)
     return resized.astype(array.dtype)

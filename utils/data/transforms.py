@@ -24,7 +24,7 @@ class Resize:
 
     def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         resized = resize(image[0].numpy(), self.size)
-        resized_mask = resize(mask[0].numpy(), self.size, nearest=True)
+        resized_mask = resize(mask[0].numpy(), self.size, nearest="corner")
         return torch.from_numpy(resized)[None], torch.from_numpy(resized_mask)[None]
 
 

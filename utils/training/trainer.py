@@ -96,9 +96,9 @@ def train(
         Stopped: a signal asked for it; the state is saved.
     """
     group = group or TrainingGroup.alone()
-    if not resume and (run / "config.json").exists():  # another process has begun it meanwhile
+    # asked by the leader alone, who writes it: another process may have begun one meanwhile
+    if group.leads and not resume and (run / "config.json").exists():
         raise InputError(f"{run}: holds a run already; name a new folder, or go on by --resume")
-    group.wait()
     runtime.prepare()
     images = select_images(recipe, dataset, others, runtime, group)
     view = TrainingView(

@@ -169,7 +169,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_nearest_takes_every_second_pixel_at_half_the_size():
     mask = np.random.default_rng(0).random((512, 512)) < 0.1
-    np.testing.assert_array_equal(resize(mask, 256, nearest=True), mask[::2, ::2])
+    np.testing.assert_array_equal(resize(mask, 256, nearest="corner"), mask[::2, ::2])
 
 
 @settings(max_examples=50)
