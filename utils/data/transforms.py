@@ -1,16 +1,32 @@
 """Image and mask, changed together. What is random is drawn from torch's global generator."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate, pad
+from torch.nn.functional import interpolate, max_pool2d, pad
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from .images import resize
 
 Transform = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+_SKIRT = 3  # px around a target's mask that it lights, too
+_FRAME = 2  # px of background around that
+_TRIES = 10  # places looked at for a target
+_VISIBLE = 3.0  # peak signal-to-clutter ratio that is enough anywhere
+
+
+class Lifted(NamedTuple):
+    """A target without its background."""
+
+    light: Tensor  # (1, h, w) float32, what it adds to the background
+    mask: Tensor  # (1, h, w) float32, 0 or 1
+    scr: float  # its peak over the standard deviation of the background around it
 
 
 class Resize:
@@ -97,6 +113,77 @@ class TargetCrop:
             start = _draw(first, last + 1)
             window.append(slice(start, start + size))
         return image[tuple(window)], mask[tuple(window)]
+
+
+class PasteTarget:
+    """A target more, of another image, at a random place; in some of the images.
+
+    It is turned and mirrored at random, and put where it touches no other, leaves [0, 1] nowhere,
+    and stands out: with a peak signal-to-clutter ratio of 3, or of what it had. Where ten places
+    at random are none, the image stays as it is.
+
+    Args:
+        targets: those it draws from; none: every image stays as it is.
+        share: the part of the images that get one.
+
+    Shape: two (1, H, W) -> two (1, H, W).
+    """
+
+    def __init__(self, targets: Sequence[Lifted], share: float):
+        self.targets, self.share = targets, share
+
+    def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        if not self.targets or torch.rand(()) >= self.share:
+            return image, mask
+        target = self.targets[_draw(0, len(self.targets))]
+        light, shape = Joint(*orientations())(target.light, target.mask)
+        height, width = shape.shape[1:]
+        if height > mask.shape[1] or width > mask.shape[2]:
+            return image, mask
+        taken = max_pool2d(mask, 2 * _SKIRT + 1, 1, _SKIRT)
+        most = light[shape > 0].max() / min(target.scr, _VISIBLE)  # clutter that it bears
+        for _ in range(_TRIES):
+            top, left = (_draw(0, mask.shape[i + 1] - (height, width)[i] + 1) for i in (0, 1))
+            window = (slice(None), slice(top, top + height), slice(left, left + width))
+            there = image[window]
+            lit = there + light
+            fits = lit.min() >= 0 and lit.max() <= 1 and there.std() <= most
+            if fits and not (taken[window] * (light != 0)).any():
+                image, mask = image.clone(), mask.clone()
+                image[window] = lit
+                mask[window] = torch.maximum(mask[window], shape)
+                break
+        return image, mask
+
+
+def lift(image: Tensor, mask: Tensor) -> list[Lifted]:
+    """The targets of an image that are whole, apart from others, and brighter than what is around.
+
+    A target is what it adds to the background: in and up to 3 px around its mask, the image less
+    what Navier-Stokes inpainting makes of the pixels around that.
+
+    Shape: two (1, H, W).
+    """
+    levels, drawn = image[0].numpy(), mask[0].numpy().astype(np.uint8)
+    count, labels, boxes, _ = cv2.connectedComponentsWithStats(drawn, connectivity=8)
+    lit = cv2.dilate(drawn, np.ones((2 * _SKIRT + 1,) * 2, np.uint8))
+    background = cv2.inpaint(levels, lit, _SKIRT, cv2.INPAINT_NS)  # Telea is wrong for floats
+    around, found = _SKIRT + _FRAME, []
+    for k in range(1, count):
+        left, top, width, height = (int(v) for v in boxes[k][:4])
+        rows = slice(top - around, top + height + around)
+        columns = slice(left - around, left + width + around)
+        inside = rows.start >= 0 and columns.start >= 0
+        if not inside or rows.stop > drawn.shape[0] or columns.stop > drawn.shape[1]:
+            continue
+        if np.isin(labels[rows, columns], (0, k)).all():
+            shape = drawn[rows, columns]
+            light = np.where(lit[rows, columns], (levels - background)[rows, columns], 0)
+            peak, clutter = light[shape > 0].max(), background[rows, columns].std()
+            if peak > 0:
+                light, shape = (torch.from_numpy(x.astype(np.float32))[None] for x in (light, shape))
+                found.append(Lifted(light, shape, float(peak / max(clutter, 1e-6))))
+    return found
 
 
 class QuarterTurn:

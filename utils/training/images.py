@@ -1,17 +1,30 @@
 """Which images a run learns from, and what it does to each."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 from torch import Tensor
+from tqdm import tqdm
 
 from ..data.cache import CachedPairs
 from ..data.check import near_any
 from ..data.dataset import JoinedPairs, PairDataset
 from ..data.manifest import data_sha256
 from ..data.sampling import hold_out
-from ..data.transforms import Jitter, Joint, Resize, Shift, TargetCrop, Transform, orientations
+from ..data.transforms import (
+    Jitter,
+    Joint,
+    Lifted,
+    PasteTarget,
+    Resize,
+    Shift,
+    TargetCrop,
+    Transform,
+    lift,
+    orientations,
+)
 from ..options import InputError
 from .distributed import TrainingGroup
 from .recipes import Recipe
@@ -104,19 +117,33 @@ def select_images(
     return Images(samples, training, further, left_out, chosen_on, validation, test, sha256)
 
 
-def training_transform(recipe: Recipe) -> Transform:
-    """What a recipe does to each image and mask that it trains on."""
-    steps: list[Transform]
+def training_transform(recipe: Recipe, targets: Sequence[Lifted] = ()) -> Transform:
+    """What a recipe does to each image and mask that it trains on.
+
+    Args:
+        targets: those that ``paste`` draws from.
+    """
+    steps: list[Transform] = []
+    paste = [PasteTarget(targets, recipe.paste)] if recipe.paste else []
     if size := recipe.resized_to:
-        steps = [Shift(recipe.shift, size)] if recipe.shift else []
-        steps.append(Resize(size))
+        if recipe.shift:
+            steps.append(Shift(recipe.shift, size))
+        steps += [Resize(size), *paste]
     else:
-        steps = [TargetCrop(recipe.crop_size, recipe.target_share, recipe.zoom)]
+        steps += [*paste, TargetCrop(recipe.crop_size, recipe.target_share, recipe.zoom)]
     if recipe.augment:
         steps += orientations()
     if recipe.jitter:
         steps.append(Jitter(recipe.jitter))
     return Joint(*steps)
+
+
+def lifted(samples: PairDataset, indices: Sequence[int], recipe: Recipe) -> list[Lifted]:
+    """The targets of images, at the scale at which a recipe trains on them."""
+    with ThreadPoolExecutor() as pool:
+        of_each = pool.map(lambda i: lift(*sized(samples, i, recipe)), indices)
+        bar = tqdm(of_each, "targets", len(indices), leave=False, delay=2, dynamic_ncols=True)
+        return [target for targets in bar for target in targets]
 
 
 def sized(samples: PairDataset, index: int, recipe: Recipe) -> tuple[Tensor, Tensor]:

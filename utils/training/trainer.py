@@ -28,7 +28,7 @@ from ..metrics.maps import Map
 from ..metrics.report import one_line
 from ..options import InputError, Stopped, unheard
 from .distributed import TrainingGroup
-from .images import Images, select_images, sized, training_transform
+from .images import Images, lifted, select_images, sized, training_transform
 from .recipes import Recipe, recipe_from
 from .record import Record, read_config
 from .runtime import Runtime, memory_mib
@@ -101,9 +101,9 @@ def train(
         raise InputError(f"{run}: holds a run already; name a new folder, or go on by --resume")
     runtime.prepare()
     images = select_images(recipe, dataset, others, runtime, group)
-    view = TrainingView(
-        images.samples, images.training, training_transform(recipe), recipe.seed, images.others
-    )
+    targets = lifted(images.samples, images.training, recipe) if recipe.paste else []
+    transform = training_transform(recipe, targets)
+    view = TrainingView(images.samples, images.training, transform, recipe.seed, images.others)
     if min(recipe.batch_size, len(view)) // group.world == 1 and recipe.side <= STRIDE:
         raise InputError(
             "batch normalisation needs more than one value: train on several images a step, "
