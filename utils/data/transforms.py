@@ -177,12 +177,12 @@ def lift(image: Tensor, mask: Tensor) -> list[Lifted]:
         if not inside or rows.stop > drawn.shape[0] or columns.stop > drawn.shape[1]:
             continue
         if np.isin(labels[rows, columns], (0, k)).all():
-            shape = drawn[rows, columns]
-            light = np.where(lit[rows, columns], (levels - background)[rows, columns], 0)
-            peak, clutter = light[shape > 0].max(), background[rows, columns].std()
+            shape, there = drawn[rows, columns], background[rows, columns]
+            light = np.where(lit[rows, columns], levels[rows, columns] - there, 0)
+            peak, clutter = float(light[shape > 0].max()), float(there.std())
             if peak > 0:
-                light, shape = (torch.from_numpy(x.astype(np.float32))[None] for x in (light, shape))
-                found.append(Lifted(light, shape, float(peak / max(clutter, 1e-6))))
+                tensors = (torch.from_numpy(x.astype(np.float32))[None] for x in (light, shape))
+                found.append(Lifted(*tensors, peak / max(clutter, 1e-6)))
     return found
 
 

@@ -139,11 +139,21 @@ def training_transform(recipe: Recipe, targets: Sequence[Lifted] = ()) -> Transf
 
 
 def lifted(samples: PairDataset, indices: Sequence[int], recipe: Recipe) -> list[Lifted]:
-    """The targets of images, at the scale at which a recipe trains on them."""
+    """The targets of images that ``paste`` draws from, at the scale at which a recipe trains.
+
+    Raises:
+        InputError: there is none.
+    """
     with ThreadPoolExecutor() as pool:
         of_each = pool.map(lambda i: lift(*sized(samples, i, recipe)), indices)
         bar = tqdm(of_each, "targets", len(indices), leave=False, delay=2, dynamic_ncols=True)
-        return [target for targets in bar for target in targets]
+        targets = [target for found in bar for target in found]
+    if not targets:
+        raise InputError(
+            f"--paste {recipe.paste:g}: no target of {samples.pairs[indices[0]].mask.parent} is "
+            "bright, whole and apart from others; leave it out"
+        )
+    return targets
 
 
 def sized(samples: PairDataset, index: int, recipe: Recipe) -> tuple[Tensor, Tensor]:

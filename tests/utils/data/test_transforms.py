@@ -4,7 +4,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utils.data.transforms import Jitter, Joint, Resize, Shift, TargetCrop, orientations
+from utils.data.transforms import (
+    Jitter,
+    Joint,
+    Lifted,
+    PasteTarget,
+    Resize,
+    Shift,
+    TargetCrop,
+    lift,
+    orientations,
+)
 
 
 def numbered(height, width):
@@ -79,6 +89,93 @@ def test_zoom_shows_a_target_larger_or_smaller_image_and_mask_alike():
             sides += [int(rows.sum()), int(columns.sum())]
     assert 10 <= min(sides) <= 12 and 22 <= max(sides) <= 24  # of 16: two thirds, one and a half
     assert len(set(sides)) > 8
+
+
+def slope(height, width):
+    """A background that rises evenly to the right, (1, height, width)."""
+    return torch.linspace(0.2, 0.4, width).expand(1, height, width).clone()
+
+
+def blob(sign=1.0):
+    """Light of 9 x 9 px, the mask of 3 x 3 px in its middle."""
+    y, x = torch.meshgrid(torch.arange(-4.0, 5), torch.arange(-4.0, 5), indexing="ij")
+    light = sign * 0.5 * torch.exp(-(y**2 + x**2) / 2)[None]
+    return light, (light.abs() > 0.15).float()
+
+
+def test_a_target_is_lifted_off_its_background():
+    image, mask = slope(48, 64), torch.zeros(1, 48, 64)
+    light, shape = blob()
+    image[:, 20:29, 30:39] += light
+    mask[:, 20:29, 30:39] = shape
+    (target,) = lift(image, mask)
+    margin = (target.mask.shape[1] - 3) // 2  # of the mask, 3 x 3 px, on every side
+    assert target.mask.shape == target.light.shape
+    assert torch.equal(target.mask, torch.nn.functional.pad(torch.ones(1, 3, 3), [margin] * 4))
+    known = torch.zeros(1, 48, 64)
+    known[:, 20:29, 30:39] = light
+    window = np.s_[:, 23 - margin : 26 + margin, 33 - margin : 36 + margin]
+    assert (target.light - known[window]).abs().max() < 0.01
+    clutter = slope(48, 64)[window].std()
+    assert target.scr == pytest.approx(float(0.5 / clutter), rel=0.1)
+
+
+def test_what_is_cut_off_touched_or_dark_is_not_lifted():
+    light, shape = blob()
+    for places in ([(0, 20)], [(10, 55)], [(10, 20), (12, 27)]):
+        image, mask = slope(48, 64), torch.zeros(1, 48, 64)
+        for row, column in places:
+            image[:, row : row + 9, column : column + 9] += light
+            mask[:, row : row + 9, column : column + 9] += shape
+        assert lift(image, mask) == []
+    dark, shape = blob(-0.3)
+    image, mask = slope(48, 64), torch.zeros(1, 48, 64)
+    image[:, 20:29, 30:39] += dark
+    mask[:, 20:29, 30:39] = (dark < -0.05).float()
+    assert lift(image, mask) == [] == lift(slope(8, 8), torch.zeros(1, 8, 8))
+
+
+@given(st.integers(4, 60), st.integers(4, 60), st.integers(0, 2**32))
+def test_a_pasted_target_is_added_apart_from_others(height, width, seed):
+    torch.manual_seed(seed)
+    image, mask = slope(height, width), numbered(height, width)[1]
+    before = image.clone(), mask.clone()
+    light, shape = blob()
+    pasted, target = PasteTarget([Lifted(light, shape, 9.0)], 1)(image, mask)
+    assert torch.equal(image, before[0]) and torch.equal(mask, before[1])
+    added, new = pasted - image, target - mask
+    assert set(new.unique().tolist()) <= {0.0, 1.0}
+    if not new.any():
+        assert torch.equal(pasted, image)
+        return
+    assert new.sum() == shape.sum() and added.sum() == pytest.approx(float(light.sum()), rel=1e-3)
+    assert 0 <= pasted.min() and pasted.max() <= 1
+    near = torch.nn.functional.max_pool2d(mask, 7, 1, 3)
+    assert not (near * added).any()
+
+
+def test_the_share_of_images_that_get_a_target_and_where():
+    light, shape = blob()
+    torch.manual_seed(0)
+    paste, image = PasteTarget([Lifted(light, shape, 9.0)], 0.5), slope(64, 64)
+    seen = [paste(image, torch.zeros(1, 64, 64))[1][0] for _ in range(200)]
+    assert 75 <= sum(bool(mask.any()) for mask in seen) <= 125
+    assert len({tuple(mask.nonzero()[0].tolist()) for mask in seen if mask.any()}) > 60
+    assert PasteTarget([], 1)(image, image)[0] is image
+
+
+@pytest.mark.parametrize("level, scr, pasted", [(0.4, 9, True), (0.6, 9, False)])
+def test_no_target_is_pasted_where_it_would_be_cut_off_at_one(level, scr, pasted):
+    paste = PasteTarget([Lifted(*blob(), scr)], 1)
+    image = torch.full((1, 64, 64), level)
+    assert paste(image, torch.zeros(1, 64, 64))[1].any() == pasted
+
+
+@pytest.mark.parametrize("scr, pasted", [(9.0, False), (3.0, False), (1.0, True)])
+def test_no_target_is_pasted_where_clutter_hides_it_unless_it_came_from_such(scr, pasted):
+    paste = PasteTarget([Lifted(*blob(), scr)], 1)
+    clutter = torch.arange(64 * 64).reshape(1, 64, 64) // 2 % 2 * 0.4  # 0.2 about its mean
+    assert paste(clutter, torch.zeros(1, 64, 64))[1].any() == pasted
 
 
 def test_orientations_are_the_eight_and_joint():

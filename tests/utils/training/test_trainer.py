@@ -176,6 +176,36 @@ def test_the_average_is_that_of_pytorch():
             assert torch.equal(value, expected[name]), name
 
 
+def test_pasted_targets_are_those_of_training_images_and_resume_repeats_them(
+    data_root, tmp_path, monkeypatch
+):
+    asked = []
+
+    def of(samples, indices, recipe):
+        asked.append(sorted(samples.pairs[i].name for i in indices))
+        return lifted(samples, indices, recipe)
+
+    lifted = trainer.lifted
+    monkeypatch.setattr(trainer, "lifted", of)
+    whole = everything(train(data_root, tmp_path / "whole", paste=0.5, epochs=2))
+    split = json.loads((tmp_path / "whole" / "split.json").read_text())
+    assert asked == [sorted(split["training"])] and split["validation"]
+    step, calls = trainer.train_step, []
+
+    def killed(*arguments):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return step(*arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(trainer, "train_step", killed)
+        train(data_root, tmp_path / "run", paste=0.5, epochs=2, save_minutes=0)
+    resumed = train(data_root, tmp_path / "run", resume=True, paste=0.5, epochs=2)
+    assert torch.equal(everything(resumed), whole)
+    assert not torch.equal(everything(train(data_root, tmp_path / "none", epochs=2)), whole)
+
+
 def test_same_seed_same_weights_and_another_seed_others(data_root, tmp_path):
     first = everything(train(data_root, tmp_path / "1", epochs=1))
     assert torch.equal(first, everything(train(data_root, tmp_path / "2", epochs=1)))
