@@ -74,12 +74,14 @@ def compare(prediction: Map, true: np.ndarray, protocol: Protocol = CORRECTED) -
         protocol: the rules.
 
     Raises:
-        ValueError: another shape or type of mask, a map of integers.
+        ValueError: another shape or type of mask, a map of integers or with NaN.
     """
     if true.ndim != 2 or true.dtype != bool:
         raise ValueError(f"mask {true.shape} {true.dtype}: expected (H, W) bool, such as mask > 0")
     if prediction.values.dtype.kind != "f":
         raise ValueError(f"prediction {prediction.values.dtype}: expected floats")
+    if np.isnan(prediction.values).any():
+        raise ValueError("prediction: a value is NaN")
     if prediction.values.shape != true.shape:
         raise ValueError(
             f"prediction {prediction.values.shape} and mask {true.shape} differ in size"

@@ -270,6 +270,10 @@ def test_a_mask_of_numbers_is_refused(dtype):
         count(sure(truth), truth[None])
     with pytest.raises(ValueError, match="expected floats"):
         count(Map(truth.astype(np.uint8) * np.uint8(255), are_logits=False), truth)
+    values = sure(truth).values.copy()
+    values[0, 0] = np.nan
+    with pytest.raises(ValueError, match="a value is NaN"):
+        count(Map(values), truth)
 
 
 def test_sizes_that_differ_are_refused():
