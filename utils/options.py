@@ -82,6 +82,10 @@ def run_door(door: Callable[[], int | None]) -> NoReturn:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except RuntimeError as error:
+        if not str(error).startswith("Symlink loop"):  # pathlib's, before Python 3.13
+            raise
+        _fail(str(error))
     except OSError as error:
         if error.filename is not None and error.errno in _OF_THE_PLACE:
             _fail(f"{error.filename}: cannot be read or written ({error.strerror})")

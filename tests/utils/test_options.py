@@ -54,6 +54,23 @@ def test_what_a_folder_refuses_is_one_line(capsys):
     )
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_a_link_that_leads_to_itself_is_one_line(tmp_path, capsys):
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    with pytest.raises(SystemExit) as stop:
+        run_door(lambda: (loop / "a").resolve(strict=True))
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and "loop" in error and error.count("\n") == 1
+
+    def other():
+        raise RuntimeError("of the code")
+
+    with pytest.raises(RuntimeError, match="of the code"):
+        run_door(other)
+
+
 def run_code(code, **streams):
     return subprocess.run(
         [sys.executable, "-c", f"from utils.options import run_door\n{code}"], cwd=ROOT, **streams
