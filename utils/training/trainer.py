@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -393,14 +394,24 @@ class _Training:
 
 @torch.inference_mode()
 def validate(net: MSCoNet, samples: PairDataset, indices: Sequence[int], recipe: Recipe) -> Counts:
-    """Counts of the corrected protocol, at the size that the recipe trains on."""
+    """Counts of the corrected protocol, at the size that the recipe trains on.
+
+    Raises:
+        InputError: a map is not finite, though the loss was: here statistics that were gathered
+            take the place of the batch's own.
+    """
     device = next(net.parameters()).device
     net = accelerate(net)
     counts = Counts()
     for index in indices:
         image, mask = sized(samples, index, recipe)
-        logits = net.target(image[None].to(device))
-        counts += count(Map(logits[0, 0].float().cpu().numpy()), mask[0].numpy() > 0)
+        logits = net.target(image[None].to(device))[0, 0].float().cpu().numpy()
+        if not np.isfinite(logits).all():
+            raise InputError(
+                f"the map of {samples.pairs[index].name} has NaN or infinity in validation: the "
+                "weights have run away; begin a new run with a lower --lr"
+            )
+        counts += count(Map(logits), mask[0].numpy() > 0)
     return counts
 
 

@@ -910,6 +910,24 @@ def test_a_loss_that_is_not_finite_stops_it_with_the_names(data_root, tmp_path, 
     assert torch.equal(everything(last), everything(good))
 
 
+def test_maps_that_are_not_finite_in_validation_stop_it_with_the_name(
+    data_root, tmp_path, monkeypatch
+):
+    step = trainer.train_step
+
+    def poisoned(trainee, *arguments):
+        values = step(trainee, *arguments)
+        for name, buffer in trainee.net.named_buffers():
+            if name.endswith("running_var"):
+                buffer.fill_(float("nan"))
+        return values
+
+    monkeypatch.setattr(trainer, "train_step", poisoned)
+    message = r"the map of trainval\d+ has NaN or infinity in validation: .* with a lower --lr"
+    with pytest.raises(InputError, match=message):
+        train(data_root, tmp_path / "run")
+
+
 def test_a_batch_of_a_single_value_is_refused_before_anything_is_written(data_root, tmp_path):
     with pytest.raises(InputError, match="more than one value"):
         train(data_root, tmp_path / "run", batch_size=1)
