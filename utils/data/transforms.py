@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate, max_pool2d, pad
+from torch.nn.functional import interpolate, pad
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
@@ -16,7 +16,7 @@ from .images import resize
 Transform = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 _SKIRT = 3  # px around a target's mask that it lights, too
-_FRAME = 2  # px of background around that
+_MARGIN = _SKIRT + 2  # px around it, the outer ones background
 _TRIES = 10  # places looked at for a target
 _VISIBLE = 3.0  # peak signal-to-clutter ratio that is enough anywhere
 
@@ -24,9 +24,10 @@ _VISIBLE = 3.0  # peak signal-to-clutter ratio that is enough anywhere
 class Lifted(NamedTuple):
     """A target without its background."""
 
-    light: Tensor  # (1, h, w) float32, what it adds to the background
-    mask: Tensor  # (1, h, w) float32, 0 or 1
-    scr: float  # its peak over the standard deviation of the background around it
+    # arrays: of tensors, DataLoader sends each to its workers as an open file
+    light: np.ndarray  # (h, w) float32, what it adds to the background
+    mask: np.ndarray  # (h, w) float32, 0 or 1
+    scr: float  # its peak over the standard deviation of what is around it
 
 
 class Resize:
@@ -116,15 +117,15 @@ class TargetCrop:
 
 
 class PasteTarget:
-    """A target more, of another image, at a random place; in some of the images.
+    """A target more, lifted off some image, at a random place; in a part of the images.
 
-    It is turned and mirrored at random, and put where it touches no other, leaves [0, 1] nowhere,
-    and stands out: with a peak signal-to-clutter ratio of 3, or of what it had. Where ten places
-    at random are none, the image stays as it is.
+    It is turned and mirrored at random, and put where it is apart from others, leaves [0, 1]
+    nowhere, and stands out: with a peak signal-to-clutter ratio of 3, or of what it had. Where none
+    of ten places is such a one, or the image is smaller than the target, the image stays as it is.
 
     Args:
-        targets: those it draws from; none: every image stays as it is.
-        share: the part of the images that get one.
+        targets: those it draws from, one at least.
+        share: the part of the images that are to get one.
 
     Shape: two (1, H, W) -> two (1, H, W).
     """
@@ -133,25 +134,25 @@ class PasteTarget:
         self.targets, self.share = targets, share
 
     def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        if not self.targets or torch.rand(()) >= self.share:
+        if torch.rand(()) >= self.share:
             return image, mask
         target = self.targets[_draw(0, len(self.targets))]
-        light, shape = Joint(*orientations())(target.light, target.mask)
+        light, shape = (torch.from_numpy(x)[None] for x in (target.light, target.mask))
+        light, shape = Joint(*orientations())(light, shape)
         height, width = shape.shape[1:]
-        if height > mask.shape[1] or width > mask.shape[2]:
+        rows, columns = mask.shape[1] - height + 1, mask.shape[2] - width + 1
+        if rows < 1 or columns < 1:
             return image, mask
-        taken = max_pool2d(mask, 2 * _SKIRT + 1, 1, _SKIRT)
-        most = light[shape > 0].max() / min(target.scr, _VISIBLE)  # clutter that it bears
+        most_clutter = light[shape > 0].max() / min(target.scr, _VISIBLE)
         for _ in range(_TRIES):
-            top, left = (_draw(0, mask.shape[i + 1] - (height, width)[i] + 1) for i in (0, 1))
-            window = (slice(None), slice(top, top + height), slice(left, left + width))
-            there = image[window]
-            lit = there + light
-            fits = lit.min() >= 0 and lit.max() <= 1 and there.std() <= most
-            if fits and not (taken[window] * (light != 0)).any():
+            top, left = _draw(0, rows), _draw(0, columns)
+            window = np.s_[:, top : top + height, left : left + width]
+            before = image[window]
+            after = before + light
+            fits = after.min() >= 0 and after.max() <= 1 and not mask[window].any()
+            if fits and before.std(correction=0) <= most_clutter:
                 image, mask = image.clone(), mask.clone()
-                image[window] = lit
-                mask[window] = torch.maximum(mask[window], shape)
+                image[window], mask[window] = after, shape
                 break
         return image, mask
 
@@ -162,27 +163,33 @@ def lift(image: Tensor, mask: Tensor) -> list[Lifted]:
     A target is what it adds to the background: in and up to 3 px around its mask, the image less
     what Navier-Stokes inpainting makes of the pixels around that.
 
+    Args:
+        image: in [0, 1].
+        mask: 0 or 1.
+
     Shape: two (1, H, W).
+
+    Returns:
+        Arrays that hold 5 px around the mask of a target, where the outer 2 add nothing.
     """
     levels, drawn = image[0].numpy(), mask[0].numpy().astype(np.uint8)
     count, labels, boxes, _ = cv2.connectedComponentsWithStats(drawn, connectivity=8)
-    lit = cv2.dilate(drawn, np.ones((2 * _SKIRT + 1,) * 2, np.uint8))
-    background = cv2.inpaint(levels, lit, _SKIRT, cv2.INPAINT_NS)  # Telea is wrong for floats
-    around, found = _SKIRT + _FRAME, []
+    touched = cv2.dilate(drawn, np.ones((2 * _SKIRT + 1,) * 2, np.uint8))
+    background = cv2.inpaint(levels, touched, _SKIRT, cv2.INPAINT_NS)  # Telea is wrong for floats
+    light, found = levels - background, []
     for k in range(1, count):
         left, top, width, height = (int(v) for v in boxes[k][:4])
-        rows = slice(top - around, top + height + around)
-        columns = slice(left - around, left + width + around)
-        inside = rows.start >= 0 and columns.start >= 0
-        if not inside or rows.stop > drawn.shape[0] or columns.stop > drawn.shape[1]:
+        rows = slice(top - _MARGIN, top + height + _MARGIN)
+        columns = slice(left - _MARGIN, left + width + _MARGIN)
+        whole = rows.start >= 0 and columns.start >= 0
+        whole = whole and rows.stop <= drawn.shape[0] and columns.stop <= drawn.shape[1]
+        if not whole or not np.isin(labels[rows, columns], (0, k)).all():
             continue
-        if np.isin(labels[rows, columns], (0, k)).all():
-            shape, there = drawn[rows, columns], background[rows, columns]
-            light = np.where(lit[rows, columns], levels[rows, columns] - there, 0)
-            peak, clutter = float(light[shape > 0].max()), float(there.std())
-            if peak > 0:
-                tensors = (torch.from_numpy(x.astype(np.float32))[None] for x in (light, shape))
-                found.append(Lifted(*tensors, peak / max(clutter, 1e-6)))
+        here, shape = light[rows, columns].copy(), mask[0].numpy()[rows, columns].copy()
+        clutter = float(levels[rows, columns][touched[rows, columns] == 0].std())
+        if here[shape > 0].mean() > 0:
+            scr = float(here[shape > 0].max()) / max(clutter, 1e-6)
+            found.append(Lifted(here, shape, scr))
     return found
 
 

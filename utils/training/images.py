@@ -121,10 +121,10 @@ def training_transform(recipe: Recipe, targets: Sequence[Lifted] = ()) -> Transf
     """What a recipe does to each image and mask that it trains on.
 
     Args:
-        targets: those that ``paste`` draws from.
+        targets: those that ``paste`` draws from, see `targets_to_paste`.
     """
     steps: list[Transform] = []
-    paste = [PasteTarget(targets, recipe.paste)] if recipe.paste else []
+    paste = [PasteTarget(targets, recipe.paste)] if targets else []
     if size := recipe.resized_to:
         if recipe.shift:
             steps.append(Shift(recipe.shift, size))
@@ -138,19 +138,23 @@ def training_transform(recipe: Recipe, targets: Sequence[Lifted] = ()) -> Transf
     return Joint(*steps)
 
 
-def lifted(samples: PairDataset, indices: Sequence[int], recipe: Recipe) -> list[Lifted]:
-    """The targets of images that ``paste`` draws from, at the scale at which a recipe trains.
+def targets_to_paste(images: Images, recipe: Recipe) -> list[Lifted]:
+    """The targets of the training images, at the scale that is trained on, if ``paste`` needs them.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none that can be lifted.
     """
+    if not recipe.paste:
+        return []
     with ThreadPoolExecutor() as pool:
-        of_each = pool.map(lambda i: lift(*sized(samples, i, recipe)), indices)
-        bar = tqdm(of_each, "targets", len(indices), leave=False, delay=2, dynamic_ncols=True)
+        of_each = pool.map(lambda i: lift(*sized(images.samples, i, recipe)), images.training)
+        bar = tqdm(
+            of_each, "targets", len(images.training), leave=False, delay=2, dynamic_ncols=True
+        )
         targets = [target for found in bar for target in found]
     if not targets:
         raise InputError(
-            f"--paste {recipe.paste:g}: no target of {samples.pairs[indices[0]].mask.parent} is "
+            f"--paste {recipe.paste:g}: no target in {images.samples.pairs[0].mask.parent} is "
             "bright, whole and apart from others; leave it out"
         )
     return targets

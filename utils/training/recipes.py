@@ -76,7 +76,7 @@ class Recipe:
         0.0, share, "windows enlarged or reduced at random, by a factor of up to 1 + N; 0: not"
     )
     paste: float = _value(
-        0.0, share, "part of the images that get a target of another training image added; 0: none"
+        0.0, share, "part of the images to which a target of a training image is added; 0: none"
     )
     augment: bool = _value(False, bool, "random flips and 90 degree turns")
     jitter: float = _value(0.0, share, "strength of random gain, offset and noise; 0: none")

@@ -96,43 +96,55 @@ def slope(height, width):
     return torch.linspace(0.2, 0.4, width).expand(1, height, width).clone()
 
 
-def blob(sign=1.0):
-    """Light of 9 x 9 px, the mask of 3 x 3 px in its middle."""
-    y, x = torch.meshgrid(torch.arange(-4.0, 5), torch.arange(-4.0, 5), indexing="ij")
-    light = sign * 0.5 * torch.exp(-(y**2 + x**2) / 2)[None]
-    return light, (light.abs() > 0.15).float()
+def blob(peak=0.5):
+    """Light of 13 x 13 px, and the mask of 3 x 3 px in its middle; (1, 13, 13) each."""
+    y, x = torch.meshgrid(torch.arange(-6.0, 7), torch.arange(-6.0, 7), indexing="ij")
+    light = peak * torch.exp(-(y**2 + x**2) / 2)[None]
+    return torch.where(light.abs() > 1e-3, light, 0), (light.abs() > 0.3 * abs(peak)).float()
+
+
+def put(light, shape, *places, image=None):
+    """A slope of 48 x 64 px with a blob at each place, given by its upper left corner."""
+    image, mask = slope(48, 64) if image is None else image, torch.zeros(1, 48, 64)
+    for row, column in places:
+        window = np.s_[:, max(row, 0) : row + 13, max(column, 0) : column + 13]
+        inside = np.s_[:, max(-row, 0) : 48 - row, max(-column, 0) : 64 - column]
+        image[window] += light[inside]
+        mask[window] = torch.maximum(mask[window], shape[inside])
+    return image, mask
+
+
+def as_lifted(light, shape, scr=9.0):
+    return Lifted(light[0].numpy(), shape[0].numpy(), scr)
 
 
 def test_a_target_is_lifted_off_its_background():
-    image, mask = slope(48, 64), torch.zeros(1, 48, 64)
     light, shape = blob()
-    image[:, 20:29, 30:39] += light
-    mask[:, 20:29, 30:39] = shape
-    (target,) = lift(image, mask)
-    margin = (target.mask.shape[1] - 3) // 2  # of the mask, 3 x 3 px, on every side
-    assert target.mask.shape == target.light.shape
-    assert torch.equal(target.mask, torch.nn.functional.pad(torch.ones(1, 3, 3), [margin] * 4))
-    known = torch.zeros(1, 48, 64)
-    known[:, 20:29, 30:39] = light
-    window = np.s_[:, 23 - margin : 26 + margin, 33 - margin : 36 + margin]
-    assert (target.light - known[window]).abs().max() < 0.01
-    clutter = slope(48, 64)[window].std()
-    assert target.scr == pytest.approx(float(0.5 / clutter), rel=0.1)
+    (target,) = lift(*put(light, shape, (18, 28)))
+    assert np.array_equal(target.mask, shape[0].numpy())  # 5 px around the mask of 3 x 3
+    assert abs(target.light - light[0].numpy()).max() < 0.01
+    assert not target.light[[0, 1, -2, -1]].any() and not target.light[:, [0, 1, -2, -1]].any()
+    around = slope(48, 64)[0, 18:31, 28:41].numpy()
+    ring = np.ones((13, 13), bool)
+    ring[2:-2, 2:-2] = False
+    assert target.scr == pytest.approx(0.5 / around[ring].std(), rel=0.1)
 
 
-def test_what_is_cut_off_touched_or_dark_is_not_lifted():
+def test_what_is_cut_off_or_touched_is_not_lifted():
     light, shape = blob()
-    for places in ([(0, 20)], [(10, 55)], [(10, 20), (12, 27)]):
-        image, mask = slope(48, 64), torch.zeros(1, 48, 64)
-        for row, column in places:
-            image[:, row : row + 9, column : column + 9] += light
-            mask[:, row : row + 9, column : column + 9] += shape
-        assert lift(image, mask) == []
-    dark, shape = blob(-0.3)
-    image, mask = slope(48, 64), torch.zeros(1, 48, 64)
-    image[:, 20:29, 30:39] += dark
-    mask[:, 20:29, 30:39] = (dark < -0.05).float()
-    assert lift(image, mask) == [] == lift(slope(8, 8), torch.zeros(1, 8, 8))
+    for places in ([(-2, 20)], [(36, 20)], [(10, -2)], [(10, 53)], [(10, 20), (12, 27)]):
+        assert lift(*put(light, shape, *places)) == []
+    assert len(lift(*put(light, shape, (0, 0), (35, 51)))) == 2  # as near to the edge as can be
+    assert lift(slope(8, 8), torch.zeros(1, 8, 8)) == []
+
+
+def test_dark_targets_are_not_lifted_noise_or_not():
+    light, shape = blob(-0.05)
+    torch.manual_seed(0)
+    for noise in (0.0, 0.02):
+        for _ in range(20):
+            image = slope(48, 64) + noise * torch.randn(1, 48, 64)
+            assert lift(*put(light, shape, (18, 28), image=image)) == []
 
 
 @given(st.integers(4, 60), st.integers(4, 60), st.integers(0, 2**32))
@@ -141,7 +153,7 @@ def test_a_pasted_target_is_added_apart_from_others(height, width, seed):
     image, mask = slope(height, width), numbered(height, width)[1]
     before = image.clone(), mask.clone()
     light, shape = blob()
-    pasted, target = PasteTarget([Lifted(light, shape, 9.0)], 1)(image, mask)
+    pasted, target = PasteTarget([as_lifted(light, shape)], 1)(image, mask)
     assert torch.equal(image, before[0]) and torch.equal(mask, before[1])
     added, new = pasted - image, target - mask
     assert set(new.unique().tolist()) <= {0.0, 1.0}
@@ -149,33 +161,64 @@ def test_a_pasted_target_is_added_apart_from_others(height, width, seed):
         assert torch.equal(pasted, image)
         return
     assert new.sum() == shape.sum() and added.sum() == pytest.approx(float(light.sum()), rel=1e-3)
-    assert 0 <= pasted.min() and pasted.max() <= 1
-    near = torch.nn.functional.max_pool2d(mask, 7, 1, 3)
-    assert not (near * added).any()
+    row, column = new[0].nonzero().amin(dim=0).tolist()
+    assert not mask[0, max(row - 5, 0) : row + 8, max(column - 5, 0) : column + 8].any()
 
 
-def test_the_share_of_images_that_get_a_target_and_where():
+def test_which_targets_how_turned_how_often_and_where():
     light, shape = blob()
+    other = shape.clone()
+    other[0, 5, 8] = other[0, 5, 9] = 1  # like a flag: its eight orientations differ
     torch.manual_seed(0)
-    paste, image = PasteTarget([Lifted(light, shape, 9.0)], 0.5), slope(64, 64)
-    seen = [paste(image, torch.zeros(1, 64, 64))[1][0] for _ in range(200)]
-    assert 75 <= sum(bool(mask.any()) for mask in seen) <= 125
-    assert len({tuple(mask.nonzero()[0].tolist()) for mask in seen if mask.any()}) > 60
-    assert PasteTarget([], 1)(image, image)[0] is image
+    paste = PasteTarget([as_lifted(light, shape), as_lifted(light, other)], 0.5)
+    seen = [paste(slope(64, 64), torch.zeros(1, 64, 64))[1][0] for _ in range(400)]
+    masks = [mask for mask in seen if mask.any()]
+    assert 160 <= len(masks) <= 240
+    flags = [mask for mask in masks if mask.sum() == 11]
+    assert 60 <= len(flags) <= 140
+    shapes = set()
+    for mask in flags:
+        rows, columns = mask.nonzero().T
+        shapes.add(
+            mask[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1].numpy().tobytes()
+        )
+    assert len(shapes) == 8
+    assert len({tuple(mask.nonzero()[0].tolist()) for mask in masks}) > 100
 
 
-@pytest.mark.parametrize("level, scr, pasted", [(0.4, 9, True), (0.6, 9, False)])
-def test_no_target_is_pasted_where_it_would_be_cut_off_at_one(level, scr, pasted):
-    paste = PasteTarget([Lifted(*blob(), scr)], 1)
+@pytest.mark.parametrize("level, peak, pasted", [(0.4, 0.5, True), (0.6, 0.5, False)])
+def test_no_target_is_pasted_where_it_would_be_cut_off_at_one(level, peak, pasted):
+    paste = PasteTarget([as_lifted(*blob(peak))], 1)
     image = torch.full((1, 64, 64), level)
     assert paste(image, torch.zeros(1, 64, 64))[1].any() == pasted
 
 
-@pytest.mark.parametrize("scr, pasted", [(9.0, False), (3.0, False), (1.0, True)])
-def test_no_target_is_pasted_where_clutter_hides_it_unless_it_came_from_such(scr, pasted):
-    paste = PasteTarget([Lifted(*blob(), scr)], 1)
-    clutter = torch.arange(64 * 64).reshape(1, 64, 64) // 2 % 2 * 0.4  # 0.2 about its mean
+def test_no_target_is_pasted_where_it_would_be_cut_off_at_zero():
+    light, shape = blob()
+    light[0, 6, 9] = -0.1  # a dark rim
+    paste = PasteTarget([as_lifted(light, shape)], 1)
+    for level, pasted in ((0.05, False), (0.15, True)):
+        image = torch.full((1, 64, 64), level)
+        assert paste(image, torch.zeros(1, 64, 64))[1].any() == pasted
+
+
+@pytest.mark.parametrize(
+    "contrast, scr, pasted",
+    [(0.4, 9.0, False), (0.4, 3.0, False), (0.4, 1.0, True), (0.2, 9.0, True)],
+)
+def test_no_target_is_pasted_where_clutter_hides_it_unless_it_came_from_such(contrast, scr, pasted):
+    paste = PasteTarget([as_lifted(*blob(), scr)], 1)
+    clutter = torch.arange(64 * 64).reshape(1, 64, 64) // 2 % 2 * contrast  # half about its mean
     assert paste(clutter, torch.zeros(1, 64, 64))[1].any() == pasted
+
+
+def test_several_places_are_tried():
+    torch.manual_seed(0)
+    paste = PasteTarget([as_lifted(*blob())], 1)
+    image = torch.full((1, 64, 64), 0.9)
+    image[:, :, :32] = 0.2  # a third of the places
+    pasted = [bool(paste(image, torch.zeros(1, 64, 64))[1].any()) for _ in range(50)]
+    assert sum(pasted) > 40
 
 
 def test_orientations_are_the_eight_and_joint():
