@@ -119,9 +119,10 @@ class TargetCrop:
 class PasteTarget:
     """A target more, lifted off some image, at a random place; in a part of the images.
 
-    It is turned and mirrored at random, and put where it is apart from others, leaves [0, 1]
-    nowhere, and stands out: with a peak signal-to-clutter ratio of 3, or of what it had. Where none
-    of ten places is such a one, or the image is smaller than the target, the image stays as it is.
+    It is turned and mirrored at random, and put where it is apart from others, where 0 and 1 do not
+    cut it off, and where it stands out: with a peak signal-to-clutter ratio of 3, or of what it
+    had. Where none of ten places is such a one, or the image is smaller than the target, the image
+    stays as it is.
 
     Args:
         targets: those it draws from, one at least.
@@ -143,16 +144,17 @@ class PasteTarget:
         rows, columns = mask.shape[1] - height + 1, mask.shape[2] - width + 1
         if rows < 1 or columns < 1:
             return image, mask
-        most_clutter = light[shape > 0].max() / min(target.scr, _VISIBLE)
+        inside = shape > 0
+        most_clutter = light[inside].max() / min(target.scr, _VISIBLE)
         for _ in range(_TRIES):
             top, left = _draw(0, rows), _draw(0, columns)
             window = np.s_[:, top : top + height, left : left + width]
             before = image[window]
             after = before + light
-            fits = after.min() >= 0 and after.max() <= 1 and not mask[window].any()
-            if fits and before.std(correction=0) <= most_clutter:
+            fits = after[inside].min() >= 0 and after[inside].max() <= 1
+            if fits and not mask[window].any() and before.std(correction=0) <= most_clutter:
                 image, mask = image.clone(), mask.clone()
-                image[window], mask[window] = after, shape
+                image[window], mask[window] = after.clamp(0, 1), shape
                 break
         return image, mask
 

@@ -193,13 +193,16 @@ def test_no_target_is_pasted_where_it_would_be_cut_off_at_one(level, peak, paste
     assert paste(image, torch.zeros(1, 64, 64))[1].any() == pasted
 
 
-def test_no_target_is_pasted_where_it_would_be_cut_off_at_zero():
+def test_no_target_is_pasted_where_it_would_be_cut_off_at_zero_but_what_is_around_may_be():
     light, shape = blob()
     light[0, 6, 9] = -0.1  # a dark rim
-    paste = PasteTarget([as_lifted(light, shape)], 1)
-    for level, pasted in ((0.05, False), (0.15, True)):
-        image = torch.full((1, 64, 64), level)
-        assert paste(image, torch.zeros(1, 64, 64))[1].any() == pasted
+    wider = shape.clone()
+    wider[0, 6, 9] = 1
+    for level, of, pasted in ((0.05, wider, False), (0.15, wider, True), (0.05, shape, True)):
+        image, mask = torch.full((1, 64, 64), level), torch.zeros(1, 64, 64)
+        image, mask = PasteTarget([as_lifted(light, of)], 1)(image, mask)
+        assert mask.any() == pasted
+        assert image.min() == pytest.approx(max(0, level - 0.1 * pasted))
 
 
 @pytest.mark.parametrize(
