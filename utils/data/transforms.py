@@ -1,10 +1,7 @@
 """Image and mask, changed together. What is random is drawn from torch's global generator."""
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable
 
-import cv2
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
@@ -14,20 +11,6 @@ from torchvision.transforms import v2
 from .images import resize
 
 Transform = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-
-_SKIRT = 3  # px around a target's mask that it lights, too
-_MARGIN = _SKIRT + 2  # px around it, the outer ones background
-_TRIES = 10  # places looked at for a target
-_VISIBLE = 3.0  # peak signal-to-clutter ratio that is enough anywhere
-
-
-class Lifted(NamedTuple):
-    """A target without its background."""
-
-    # arrays: of tensors, DataLoader sends each to its workers as an open file
-    light: np.ndarray  # (h, w) float32, what it adds to the background
-    mask: np.ndarray  # (h, w) float32, 0 or 1
-    scr: float  # its peak over the standard deviation of what is around it
 
 
 class Resize:
@@ -114,85 +97,6 @@ class TargetCrop:
             start = _draw(first, last + 1)
             window.append(slice(start, start + size))
         return image[tuple(window)], mask[tuple(window)]
-
-
-class PasteTarget:
-    """A target more, lifted off some image, at a random place; in a part of the images.
-
-    It is turned and mirrored at random, and put where it is apart from others, where 0 and 1 do not
-    cut it off, and where it stands out: with a peak signal-to-clutter ratio of 3, or of what it
-    had. Where none of ten places is such a one, or the image is smaller than the target, the image
-    stays as it is.
-
-    Args:
-        targets: those it draws from, one at least.
-        share: the part of the images that are to get one.
-
-    Shape: two (1, H, W) -> two (1, H, W).
-    """
-
-    def __init__(self, targets: Sequence[Lifted], share: float):
-        self.targets, self.share = targets, share
-
-    def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        if torch.rand(()) >= self.share:
-            return image, mask
-        target = self.targets[_draw(0, len(self.targets))]
-        light, shape = (torch.from_numpy(x)[None] for x in (target.light, target.mask))
-        light, shape = Joint(*orientations())(light, shape)
-        height, width = shape.shape[1:]
-        rows, columns = mask.shape[1] - height + 1, mask.shape[2] - width + 1
-        if rows < 1 or columns < 1:
-            return image, mask
-        inside = shape > 0
-        most_clutter = light[inside].max() / min(target.scr, _VISIBLE)
-        for _ in range(_TRIES):
-            top, left = _draw(0, rows), _draw(0, columns)
-            window = np.s_[:, top : top + height, left : left + width]
-            before = image[window]
-            after = before + light
-            fits = after[inside].min() >= 0 and after[inside].max() <= 1
-            if fits and not mask[window].any() and before.std(correction=0) <= most_clutter:
-                image, mask = image.clone(), mask.clone()
-                image[window], mask[window] = after.clamp(0, 1), shape
-                break
-        return image, mask
-
-
-def lift(image: Tensor, mask: Tensor) -> list[Lifted]:
-    """The targets of an image that are whole, apart from others, and brighter than what is around.
-
-    A target is what it adds to the background: in and up to 3 px around its mask, the image less
-    what Navier-Stokes inpainting makes of the pixels around that.
-
-    Args:
-        image: in [0, 1].
-        mask: 0 or 1.
-
-    Shape: two (1, H, W).
-
-    Returns:
-        Arrays that hold 5 px around the mask of a target, where the outer 2 add nothing.
-    """
-    levels, drawn = image[0].numpy(), mask[0].numpy().astype(np.uint8)
-    count, labels, boxes, _ = cv2.connectedComponentsWithStats(drawn, connectivity=8)
-    touched = cv2.dilate(drawn, np.ones((2 * _SKIRT + 1,) * 2, np.uint8))
-    background = cv2.inpaint(levels, touched, _SKIRT, cv2.INPAINT_NS)  # Telea is wrong for floats
-    light, found = levels - background, []
-    for k in range(1, count):
-        left, top, width, height = (int(v) for v in boxes[k][:4])
-        rows = slice(top - _MARGIN, top + height + _MARGIN)
-        columns = slice(left - _MARGIN, left + width + _MARGIN)
-        whole = rows.start >= 0 and columns.start >= 0
-        whole = whole and rows.stop <= drawn.shape[0] and columns.stop <= drawn.shape[1]
-        if not whole or not np.isin(labels[rows, columns], (0, k)).all():
-            continue
-        here, shape = light[rows, columns].copy(), mask[0].numpy()[rows, columns].copy()
-        clutter = float(levels[rows, columns][touched[rows, columns] == 0].std())
-        if here[shape > 0].mean() > 0:
-            scr = float(here[shape > 0].max()) / max(clutter, 1e-6)
-            found.append(Lifted(here, shape, scr))
-    return found
 
 
 class QuarterTurn:

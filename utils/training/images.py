@@ -1,30 +1,17 @@
 """Which images a run learns from, and what it does to each."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 from torch import Tensor
-from tqdm import tqdm
 
 from ..data.cache import CachedPairs
 from ..data.check import near_any
 from ..data.dataset import JoinedPairs, PairDataset
 from ..data.manifest import data_sha256
 from ..data.sampling import hold_out
-from ..data.transforms import (
-    Jitter,
-    Joint,
-    Lifted,
-    PasteTarget,
-    Resize,
-    Shift,
-    TargetCrop,
-    Transform,
-    lift,
-    orientations,
-)
+from ..data.transforms import Jitter, Joint, Resize, Shift, TargetCrop, Transform, orientations
 from ..options import InputError
 from .distributed import TrainingGroup
 from .recipes import Recipe
@@ -117,47 +104,19 @@ def select_images(
     return Images(samples, training, further, left_out, chosen_on, validation, test, sha256)
 
 
-def training_transform(recipe: Recipe, targets: Sequence[Lifted] = ()) -> Transform:
-    """What a recipe does to each image and mask that it trains on.
-
-    Args:
-        targets: those that ``paste`` draws from, see `targets_to_paste`.
-    """
-    steps: list[Transform] = []
-    paste = [PasteTarget(targets, recipe.paste)] if targets else []
+def training_transform(recipe: Recipe) -> Transform:
+    """What a recipe does to each image and mask that it trains on."""
+    steps: list[Transform]
     if size := recipe.resized_to:
-        if recipe.shift:
-            steps.append(Shift(recipe.shift, size))
-        steps += [Resize(size), *paste]
+        steps = [Shift(recipe.shift, size)] if recipe.shift else []
+        steps.append(Resize(size))
     else:
-        steps += [*paste, TargetCrop(recipe.crop_size, recipe.target_share, recipe.zoom)]
+        steps = [TargetCrop(recipe.crop_size, recipe.target_share, recipe.zoom)]
     if recipe.augment:
         steps += orientations()
     if recipe.jitter:
         steps.append(Jitter(recipe.jitter))
     return Joint(*steps)
-
-
-def targets_to_paste(images: Images, recipe: Recipe) -> list[Lifted]:
-    """The targets of the training images, at the scale that is trained on, if ``paste`` needs them.
-
-    Raises:
-        InputError: there is none that can be lifted.
-    """
-    if not recipe.paste:
-        return []
-    with ThreadPoolExecutor() as pool:
-        of_each = pool.map(lambda i: lift(*sized(images.samples, i, recipe)), images.training)
-        bar = tqdm(
-            of_each, "targets", len(images.training), leave=False, delay=2, dynamic_ncols=True
-        )
-        targets = [target for found in bar for target in found]
-    if not targets:
-        raise InputError(
-            f"--paste {recipe.paste:g}: no target in {images.samples.pairs[0].mask.parent} is "
-            "bright, whole and apart from others; leave it out"
-        )
-    return targets
 
 
 def sized(samples: PairDataset, index: int, recipe: Recipe) -> tuple[Tensor, Tensor]:

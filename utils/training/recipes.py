@@ -75,9 +75,6 @@ class Recipe:
     zoom: float = _value(
         0.0, share, "windows enlarged or reduced at random, by a factor of up to 1 + N; 0: not"
     )
-    paste: float = _value(
-        0.0, share, "part of the images to which a target of a training image is added; 0: none"
-    )
     augment: bool = _value(False, bool, "random flips and 90 degree turns")
     jitter: float = _value(0.0, share, "strength of random gain, offset and noise; 0: none")
     epochs: int = _value(400, positive, "passes over the training images")
@@ -254,7 +251,6 @@ def recipe_from(values: Any, file: Path) -> Recipe:
         values = {
             "range": "full",
             "zoom": 0.0,
-            "paste": 0.0,
             "shift": 0,
             "without": "nothing",
             "also": "none",

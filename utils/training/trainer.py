@@ -29,7 +29,7 @@ from ..metrics.maps import Map
 from ..metrics.report import one_line
 from ..options import InputError, Stopped, unheard
 from .distributed import TrainingGroup
-from .images import Images, select_images, sized, targets_to_paste, training_transform
+from .images import Images, select_images, sized, training_transform
 from .recipes import Recipe, recipe_from
 from .record import Record, read_config
 from .runtime import Runtime, memory_mib
@@ -102,8 +102,9 @@ def train(
         raise InputError(f"{run}: holds a run already; name a new folder, or go on by --resume")
     runtime.prepare()
     images = select_images(recipe, dataset, others, runtime, group)
-    transform = training_transform(recipe, targets_to_paste(images, recipe))
-    view = TrainingView(images.samples, images.training, transform, recipe.seed, images.others)
+    view = TrainingView(
+        images.samples, images.training, training_transform(recipe), recipe.seed, images.others
+    )
     if min(recipe.batch_size, len(view)) // group.world == 1 and recipe.side <= STRIDE:
         raise InputError(
             "batch normalisation needs more than one value: train on several images a step, "

@@ -25,7 +25,7 @@ from utils import checkpoint, files
 from utils.data.dataset import PairDataset
 from utils.metrics.counts import Counts
 from utils.options import InputError, Stopped
-from utils.training import images, trainer
+from utils.training import trainer
 from utils.training.plan import new_plan
 from utils.training.recipes import Recipe
 from utils.training.runtime import Runtime
@@ -174,24 +174,6 @@ def test_the_average_is_that_of_pytorch():
         expected = theirs.module.state_dict()
         for name, value in ours.net.state_dict().items():
             assert torch.equal(value, expected[name]), name
-
-
-def test_resume_repeats_pasted_targets(data_root, tmp_path, monkeypatch):
-    whole = everything(train(data_root, tmp_path / "whole", paste=0.5, epochs=2))
-    step, calls = trainer.train_step, []
-
-    def killed(*arguments):
-        calls.append(1)
-        if len(calls) == 4:
-            raise KeyboardInterrupt
-        return step(*arguments)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(trainer, "train_step", killed)
-        train(data_root, tmp_path / "run", paste=0.5, epochs=2, save_minutes=0)
-    resumed = train(data_root, tmp_path / "run", resume=True, paste=0.5, epochs=2, workers=2)
-    assert torch.equal(everything(resumed), whole)
-    assert not torch.equal(everything(train(data_root, tmp_path / "none", epochs=2)), whole)
 
 
 def test_same_seed_same_weights_and_another_seed_others(data_root, tmp_path):
@@ -491,7 +473,7 @@ import sys, time, torch
 from pathlib import Path
 from tests.utils.training.test_trainer import RECIPE
 from utils.options import run_door
-from utils.training import images, trainer
+from utils.training import trainer
 from utils.training.runtime import Runtime
 
 def main():
@@ -747,7 +729,7 @@ ENDED_WORKER = """
 import os, signal, sys, torch
 from pathlib import Path
 from utils.data.sampling import TrainingView
-from utils.training import images, trainer
+from utils.training import trainer
 from utils.training.distributed import TrainingGroup
 from utils.training.runtime import Runtime
 from utils.options import run_door
@@ -1071,27 +1053,6 @@ def test_further_sets_from_a_cache_give_the_same(two_sets, tmp_path):
     assert torch.equal(weights("a", None), weights("b", tmp_path / "cache"))
     names = {path.name for path in (tmp_path / "cache").iterdir()}
     assert names == {"trainval.bin", "test.bin", "other-trainval.bin"}
-
-
-def test_pasted_targets_are_those_of_the_sets_own_training_images(two_sets, tmp_path, monkeypatch):
-    seen = []
-
-    def noted(image, mask, lift=images.lift):
-        seen.append((image.numpy().tobytes(), mask.numpy().tobytes()))
-        return lift(image, mask)
-
-    monkeypatch.setattr(images, "lift", noted)
-    run = tmp_path / "run"
-    train(two_sets, run, epochs=1, also="other", paste=1.0)
-    own = PairDataset(two_sets / "tiny" / "trainval", RECIPE.range)
-    wanted = json.loads((run / "split.json").read_text())["training"]
-    assert len(wanted) == 11
-    expected = [
-        tuple(x.numpy().tobytes() for x in images.sized(own, i, RECIPE))
-        for i, pair in enumerate(own.pairs)
-        if pair.name in wanted
-    ]
-    assert sorted(seen) == sorted(expected)
 
 
 @pytest.mark.parametrize(
