@@ -893,7 +893,7 @@ def test_maps_that_are_not_finite_in_validation_stop_it_with_the_name(
         return values
 
     monkeypatch.setattr(trainer, "train_step", poisoned)
-    message = r"the map of trainval\d+ has NaN or infinity in validation: .* with a lower --lr"
+    message = r"the map of trainval\d+ has NaN or infinity: .* with a lower --lr"
     with pytest.raises(InputError, match=message):
         train(data_root, tmp_path / "run")
 
