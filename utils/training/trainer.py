@@ -408,8 +408,8 @@ def validate(net: MSCoNet, samples: PairDataset, indices: Sequence[int], recipe:
         logits = net.target(image[None].to(device))[0, 0].float().cpu().numpy()
         if not np.isfinite(logits).all():
             raise InputError(
-                f"the map of {samples.pairs[index].name} has NaN or infinity: the "
-                "weights have run away; begin a new run with a lower --lr"
+                f"the map of {samples.pairs[index].name} has NaN or infinity: the weights have run "
+                "away; begin a new run with a lower --lr"
             )
         counts += count(Map(logits), mask[0].numpy() > 0)
     return counts
